@@ -1,0 +1,55 @@
+const INITIAL_CAPACITY = 64;
+
+/** Appends big-endian fields to a buffer that grows. */
+export class ByteWriter {
+  #octets = new Uint8Array(INITIAL_CAPACITY);
+  #view = new DataView(this.#octets.buffer);
+  #length = 0;
+
+  u8(value: number): this {
+    const at = this.#extend(1);
+    this.#view.setUint8(at, value);
+    return this;
+  }
+
+  u16(value: number): this {
+    const at = this.#extend(2);
+    this.#view.setUint16(at, value);
+    return this;
+  }
+
+  u32(value: number): this {
+    const at = this.#extend(4);
+    this.#view.setUint32(at, value);
+    return this;
+  }
+
+  octets(value: Uint8Array): this {
+    const at = this.#extend(value.length);
+    this.#octets.set(value, at);
+    return this;
+  }
+
+  zeros(count: number): this {
+    this.#extend(count);
+    return this;
+  }
+
+  /** A copy of what was written. */
+  finish(): Uint8Array {
+    return this.#octets.slice(0, this.#length);
+  }
+
+  /** Makes room. Call it first: it may replace the buffer. */
+  #extend(count: number): number {
+    const at = this.#length;
+    this.#length += count;
+    if (this.#length > this.#octets.length) {
+      const larger = new Uint8Array(Math.max(this.#length, this.#octets.length * 2));
+      larger.set(this.#octets);
+      this.#octets = larger;
+      this.#view = new DataView(larger.buffer);
+    }
+    return at;
+  }
+}

@@ -1,0 +1,54 @@
+/** The model of a tunnel, as configuration, data planes, daemons and status speak of it. */
+
+import type { Ipv4Address, Ipv6Address, Ipv6Prefix } from "../ip/address.ts";
+
+/** A home's name, unique on a server: letters, digits, `-` and `_`, at most 64. */
+export type TunnelName = string & { readonly __brand: "TunnelName" };
+
+/** `esp`: IPv4 protocol 50 (RFC 4303). `udp`: ESP in UDP port 4500 (RFC 3948). */
+export type Encapsulation = "esp" | "udp";
+
+/** What travels after the salt of AES-GCM is split off; the names are those of the files. */
+export type Suite = "aes-gcm-128" | "aes-gcm-192" | "aes-gcm-256" | "aes-cbc-256-hmac-sha2-256-128";
+
+/** One direction's security association, RFC 4301 section 4.4.2. Secret: never logged or printed. */
+export interface SecurityAssociationKeys {
+  /** Security Parameters Index, 256 to 2^32 - 1; 1 to 255 are reserved (RFC 4303 section 2.1). */
+  readonly spi: number;
+  readonly suite: Suite;
+  /** Octets of the cipher's key: 16, 24 or 32. */
+  readonly encryptionKey: Uint8Array;
+  /** AES-GCM: 4 octets of salt (RFC 4106 section 4). CBC: 32 octets of HMAC key. */
+  readonly companion: Uint8Array;
+  /** Extended (64-bit) sequence numbers, RFC 4303 section 2.2.1. */
+  readonly extendedSequenceNumbers: boolean;
+}
+
+/** The IPv4 end of a tunnel as ESP is sent to it. */
+export interface Endpoint {
+  readonly address: Ipv4Address;
+  /** UDP port; used with encapsulation `udp` only. */
+  readonly port: number;
+}
+
+/** One wanted tunnel: all that a data plane needs to make it stand. */
+export interface TunnelSpec {
+  readonly name: TunnelName;
+  /** Network interface, at most 15 octets. */
+  readonly interfaceName: string;
+  readonly encapsulation: Encapsulation;
+  /** Our addresses on the interface, link-local first. */
+  readonly localAddresses: readonly Ipv6Address[];
+  readonly peerLinkLocal: Ipv6Address;
+  /** What may be the inner source of packets that come out of the tunnel, besides the peer's link-local. */
+  readonly remotePrefixes: readonly Ipv6Prefix[];
+  /** What may be the inner destination of packets that come out of the tunnel, besides our addresses. */
+  readonly localPrefixes: readonly Ipv6Prefix[];
+  /** Routes into the tunnel. */
+  readonly routes: readonly Ipv6Prefix[];
+  /** Octets; inner packets, 1,280 or more. */
+  readonly mtu: number;
+  readonly clampMss: boolean;
+  readonly outbound: SecurityAssociationKeys;
+  readonly inbound: SecurityAssociationKeys;
+}
