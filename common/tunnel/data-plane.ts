@@ -1,0 +1,73 @@
+/**
+ * The port behind which packets are carried. Two implementations: `kernel` (xfrm interface and states) and
+ * `userspace` (TUN and ESP in this process). All above it is the same code.
+ */
+
+import type { Endpoint, TunnelName, TunnelSpec } from "./tunnel.ts";
+
+/** Whether inner packets may be sent to the remote endpoint. */
+export type Sending =
+  /** All of them. */
+  | "open"
+  /** Neighbor Discovery only: whether a home is at that address is being asked, not assumed. */
+  | "probes-only";
+
+/** Why the data plane refused a packet; the counters' names. */
+export type RefusalReason =
+  | "malformed"
+  | "unknown-spi"
+  | "replayed"
+  | "too-old"
+  | "not-authentic"
+  | "dummy"
+  | "unexpected-next-header"
+  | "inner-malformed"
+  | "inner-source"
+  | "inner-destination"
+  | "advertisement-rate"
+  | "no-remote"
+  | "held"
+  | "too-big"
+  | "send-failed"
+  | "sequence-exhausted"
+  | "write-failed";
+
+/** What passed through one tunnel since it was made. */
+export interface TunnelCounters {
+  readonly sentPackets: number;
+  readonly sentOctets: number;
+  readonly receivedPackets: number;
+  readonly receivedOctets: number;
+  readonly refused: Readonly<Partial<Record<RefusalReason, number>>>;
+  /** When an authentic packet last came, by the monotonic clock in ms; absent before the first. */
+  readonly heardAt: number | undefined;
+  /** Outer source of the last authentic packet. Information only: it moves nothing. */
+  readonly observedSource: Endpoint | undefined;
+}
+
+export type DataPlaneEvent =
+  /** An authentic packet came through a tunnel whose sending is `probes-only`; once per silence. */
+  | { readonly kind: "heard"; readonly tunnel: TunnelName }
+  /** The network says that packets of the tunnel's present MTU do not fit the path. */
+  | { readonly kind: "path-mtu"; readonly tunnel: TunnelName };
+
+export interface DataPlane {
+  readonly kind: "kernel" | "userspace";
+  /**
+   * Makes exactly these tunnels stand: creates, changes and removes what differs, leaves the rest untouched.
+   * Applying twice changes nothing. Throws `SystemError`.
+   */
+  apply(wanted: readonly TunnelSpec[]): Promise<void>;
+  /** The hot operation: where a tunnel's ESP is sent from now on. Nothing is rebuilt, no counter changes. */
+  setRemote(tunnel: TunnelName, remote: Endpoint | undefined): void;
+  setSending(tunnel: TunnelName, sending: Sending): void;
+  setMtu(tunnel: TunnelName, mtu: number): void;
+  counters(tunnel: TunnelName): TunnelCounters;
+  /** Packets that no tunnel can be named for, by reason. */
+  unattributed(): Readonly<Partial<Record<RefusalReason, number>>>;
+  /** Interface index of a tunnel's interface, by which Neighbor Discovery messages find their tunnel. */
+  interfaceIndex(tunnel: TunnelName): number;
+  onEvent(listener: (event: DataPlaneEvent) => void): void;
+  /** Removes the tunnels' interfaces and stops. */
+  close(): Promise<void>;
+}
