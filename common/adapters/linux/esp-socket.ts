@@ -1,0 +1,328 @@
+/**
+ * The sockets that carry ESP: IPv4 protocol 50, and UDP port 4500 (RFC 3948) with the kernel's segmentation
+ * and aggregation of datagrams (UDP_SEGMENT, UDP_GRO).
+ *
+ * Datagrams leave with a UDP checksum although RFC 3948 section 2.1 prefers zero: UDP_SEGMENT needs it, the
+ * hardware or the kernel's copy loop makes it, and some middleboxes drop datagrams without one.
+ */
+
+import { formatIpv4, type Ipv4Address, ipv4Octets } from "../../ip/address.ts";
+import type { Encapsulation, Endpoint } from "../../tunnel/tunnel.ts";
+import { checked, Errno, errno, libcCalls, PERMISSION_HINTS } from "./libc.ts";
+import { MessageVector, SegmentedMessage } from "./message-vector.ts";
+import { Slab } from "./slab.ts";
+
+const AF_INET = 2;
+const SOCK_DGRAM = 2;
+const SOCK_RAW = 3;
+const SOCK_NONBLOCK = 0o4000;
+const SOCK_CLOEXEC = 0o2000000;
+const IPPROTO_ESP = 50;
+const IPPROTO_UDP = 17;
+const SOL_SOCKET = 1;
+const SO_SNDBUFFORCE = 32;
+const SO_RCVBUFFORCE = 33;
+const SOL_IP = 0;
+const IP_MTU_DISCOVER = 10;
+const IP_PMTUDISC_DONT = 0;
+const IP_PMTUDISC_DO = 2;
+const UDP_GRO = 104;
+const BUFFER_LENGTH = 7 << 20; // octets; a scheduling pause of 30 ms at 2 Gbit/s
+
+const UDP_SEGMENT = 103;
+const MSG_DONTWAIT = 0x40;
+/** The kernel takes at most 64 segments (128 since Linux 6.9), and 65,507 octets of UDP. */
+const MAX_SEGMENTS = 60;
+const MAX_SEGMENTED_LENGTH = 65_000;
+const AGGREGATES = 8;
+const AGGREGATE_LENGTH = 65_536;
+const IPV4_HEADER_MIN = 20;
+/** Four zero octets where ESP has its SPI: RFC 3948 section 2.2. */
+const NON_ESP_MARKER = 0;
+const ANY_ADDRESS = "0.0.0.0" as Ipv4Address;
+/** Octets behind a received packet that decryption and checksums may use. */
+const RECEIVE_MARGIN = 64;
+
+/** The port of ESP in UDP, RFC 3948 section 2.1. */
+export const UDP_ENCAPSULATION_PORT = 4500;
+const SOCKADDR_IN_LENGTH = 16;
+
+/** Packets of one tunnel on their way out, in slots of equal stride. */
+export interface OutboundBatch {
+  readonly memory: Slab;
+  /** Offset of the first slot's ESP packet, and the distance to the next one's. */
+  readonly first: number;
+  readonly stride: number;
+  /** How many slots there are. */
+  readonly slots: number;
+}
+
+/** Where ESP goes, as the words of a `struct sockaddr_in` in memory, so that a change is two assignments. */
+export interface Destination {
+  familyAndPort: number;
+  address: number;
+}
+
+/** What came of a batch. */
+export interface SendOutcome {
+  failed: number;
+  /** A packet did not fit the path and went out in fragments: the tunnel's MTU is too large. */
+  exceededPathMtu: boolean;
+}
+
+/** Called for each ESP packet: where it lies in `EspSocket.received`, and its length in octets. */
+export type PacketListener = (offset: number, length: number) => void;
+
+/** A non-blocking socket that sends and receives ESP in batches. */
+export class EspSocket {
+  readonly fd: number;
+  readonly encapsulation: Encapsulation;
+  /** Received packets, valid during `receive` only. */
+  readonly received: Slab;
+  /** Outer source of the packet that `receive` is handing over, as it lies in memory. */
+  sourceFamilyAndPort = 0;
+  sourceAddress = 0;
+  /** Datagrams that were no ESP: RFC 3948 keepalives, and IKE behind the non-ESP marker. */
+  keepalives = 0;
+  notEsp = 0;
+
+  readonly #batch: OutboundBatch;
+  readonly #sending: MessageVector;
+  readonly #receiving: MessageVector;
+  readonly #receiveStride: number;
+  readonly #segmented = new SegmentedMessage(IPPROTO_UDP, UDP_SEGMENT);
+  readonly #outcome: SendOutcome = { failed: 0, exceededPathMtu: false };
+
+  /**
+   * @param local our address, or undefined to let the route to the peer choose it at each packet
+   * @param batch where `send` finds its packets
+   */
+  constructor(encapsulation: Encapsulation, local: Ipv4Address | undefined, batch: OutboundBatch) {
+    this.encapsulation = encapsulation;
+    this.fd = openSocket(encapsulation, local);
+    this.#batch = batch;
+    this.#sending = new MessageVector(batch.slots, (index) => ({
+      address: batch.memory.address(batch.first + index * batch.stride, 0),
+      length: 0,
+    }));
+    // UDP comes aggregated, 64 KiB at a time; protocol 50 packet by packet.
+    const messages = encapsulation === "udp" ? AGGREGATES : batch.slots;
+    const capacity = encapsulation === "udp" ? AGGREGATE_LENGTH : batch.stride - RECEIVE_MARGIN;
+    this.#receiveStride = capacity + RECEIVE_MARGIN;
+    this.received = new Slab(messages * this.#receiveStride);
+    this.#receiving = new MessageVector(messages, (index) => ({
+      address: this.received.address(index * this.#receiveStride, capacity),
+      length: capacity,
+    }));
+  }
+
+  /**
+   * Sends the packets in slots 0 to `count` - 1, whose lengths `lengths` holds. What the socket cannot take now
+   * is dropped and counted, as a full link would. The outcome is overwritten by the next call.
+   */
+  send(count: number, lengths: Int32Array, destination: Readonly<Destination>): SendOutcome {
+    const outcome = this.#outcome;
+    outcome.failed = 0;
+    outcome.exceededPathMtu = false;
+    for (let index = 0; index < count; index++) this.#sending.setLength(index, lengths[index] ?? 0);
+    this.#sending.setDestination(count, destination.familyAndPort, destination.address);
+    if (this.encapsulation === "udp" && count > 1) this.#sendSegmented(count, destination);
+    else this.#sendEach(0, count);
+    return outcome;
+  }
+
+  /** Receives what is there, one batch; returns how many messages, 0 if none. */
+  receive(listener: PacketListener): number {
+    const udp = this.encapsulation === "udp";
+    const vector = this.#receiving;
+    vector.prepareToReceive(udp);
+    const count = libcCalls.recvmmsg(this.fd, vector.address(0), vector.count, MSG_DONTWAIT, 0);
+    for (let index = 0; index < count; index++) {
+      this.sourceFamilyAndPort = vector.sourceFamilyAndPort(index);
+      this.sourceAddress = vector.sourceAddress(index);
+      const offset = index * this.#receiveStride;
+      const length = vector.receivedLength(index);
+      if (!udp) this.#unwrapIpv4(offset, length, listener);
+      else
+        this.#split(offset, length, vector.receivedControl(index, IPPROTO_UDP, UDP_GRO), listener);
+    }
+    return Math.max(count, 0);
+  }
+
+  /** RFC 3948 section 2.3: one octet 0xff keeps a NAT's mapping alive. The peer ignores it. */
+  sendKeepalive(destination: Readonly<Destination>): void {
+    const { memory, first } = this.#batch;
+    memory.octets[first] = 0xff;
+    this.#sending.setLength(0, 1);
+    this.#sending.setDestination(1, destination.familyAndPort, destination.address);
+    libcCalls.sendmmsg(this.fd, this.#sending.address(0), 1, 0);
+  }
+
+  close(): void {
+    libcCalls.close(this.fd);
+  }
+
+  /** A raw socket hands over the IPv4 header too. */
+  #unwrapIpv4(offset: number, length: number, listener: PacketListener): void {
+    const header = ((this.received.octets[offset] ?? 0) & 0x0f) << 2;
+    if (length < IPV4_HEADER_MIN || header < IPV4_HEADER_MIN || header >= length) return;
+    listener(offset + header, length - header);
+  }
+
+  /** Takes an aggregate apart again and sorts out what is no ESP. */
+  #split(
+    offset: number,
+    length: number,
+    segment: number | undefined,
+    listener: PacketListener,
+  ): void {
+    const { octets, view } = this.received;
+    const step = segment === undefined || segment <= 0 ? length : segment;
+    for (let from = 0; from < length; from += step) {
+      const size = Math.min(step, length - from);
+      const at = offset + from;
+      if (size === 1 && octets[at] === 0xff) this.keepalives += 1;
+      else if (size >= 4 && view.getUint32(at) === NON_ESP_MARKER) this.notEsp += 1;
+      else listener(at, size);
+    }
+  }
+
+  /** One sendmsg for each run of packets of equal size; only the last of a run may be shorter. */
+  #sendSegmented(count: number, destination: Readonly<Destination>): void {
+    const vector = this.#sending;
+    for (let first = 0; first < count; ) {
+      const segment = vector.length(first);
+      let next = first;
+      let total = 0;
+      while (next < count && next - first < MAX_SEGMENTS) {
+        const length = vector.length(next);
+        if (length > segment || total + length > MAX_SEGMENTED_LENGTH) break;
+        total += length;
+        next += 1;
+        if (length < segment) break;
+      }
+      if (next - first === 1 || !this.#sendRun(first, next, segment, destination)) {
+        this.#sendEach(first, next);
+      }
+      first = next;
+    }
+  }
+
+  #sendRun(first: number, next: number, segment: number, to: Readonly<Destination>): boolean {
+    const message = this.#segmented.prepare({
+      iovecs: this.#sending.iovecAddress(first),
+      count: next - first,
+      segment,
+      familyAndPort: to.familyAndPort,
+      address: to.address,
+    });
+    if (libcCalls.sendmsg(this.fd, message, 0) >= 0) return true;
+    const error = errno();
+    // Too large for the path's MTU, or a kernel without UDP_SEGMENT: one by one says which.
+    if (error === Errno.invalid || error === Errno.messageTooLong || error === Errno.io)
+      return false;
+    this.#outcome.failed += next - first;
+    return true;
+  }
+
+  #sendEach(first: number, next: number): void {
+    const vector = this.#sending;
+    for (let index = first; index < next; ) {
+      const sent = libcCalls.sendmmsg(this.fd, vector.address(index), next - index, 0);
+      if (sent > 0) {
+        index += sent;
+        continue;
+      }
+      if (errno() !== Errno.messageTooLong || !this.#sendFragmented(index))
+        this.#outcome.failed += 1;
+      index += 1;
+    }
+  }
+
+  /** The path is narrower than the tunnel's MTU says: rather fragments than a black hole. */
+  #sendFragmented(index: number): boolean {
+    this.#outcome.exceededPathMtu = true;
+    setFragmentation(this.fd, "allowed");
+    const sent = libcCalls.sendmmsg(this.fd, this.#sending.address(index), 1, 0);
+    setFragmentation(this.fd, "forbidden");
+    return sent === 1;
+  }
+}
+
+/** Writes `address` and `port` into `destination`. */
+export function setDestination(destination: Destination, address: Ipv4Address, port: number): void {
+  const octets = new Uint8Array(SOCKADDR_IN_LENGTH);
+  const view = new DataView(octets.buffer);
+  view.setUint16(0, AF_INET, true);
+  view.setUint16(2, port);
+  octets.set(ipv4Octets(address), 4);
+  destination.familyAndPort = view.getUint32(0, true);
+  destination.address = view.getUint32(4, true);
+}
+
+/** A `sockaddr_in`'s first words as an endpoint. */
+export function endpointOf(familyAndPort: number, address: number): Endpoint {
+  const octets = new Uint8Array(8);
+  const view = new DataView(octets.buffer);
+  view.setUint32(0, familyAndPort, true);
+  view.setUint32(4, address, true);
+  return { address: formatIpv4(octets.subarray(4)), port: view.getUint16(2) };
+}
+
+/** Outer packets are sent with "don't fragment". */
+function openSocket(encapsulation: Encapsulation, local: Ipv4Address | undefined): number {
+  const udp = encapsulation === "udp";
+  const operation = udp
+    ? `open UDP port ${UDP_ENCAPSULATION_PORT}${local === undefined ? "" : ` on ${local}`}`
+    : `open IPv4 protocol ${IPPROTO_ESP} (ESP)${local === undefined ? "" : ` on ${local}`}`;
+  const hints = {
+    ...PERMISSION_HINTS,
+    EADDRINUSE:
+      "another program has it: hometun running already, or an IPsec daemon such as strongSwan",
+    EADDRNOTAVAIL: "this machine does not have that address",
+  };
+  const type = (udp ? SOCK_DGRAM : SOCK_RAW) | SOCK_NONBLOCK | SOCK_CLOEXEC;
+  const fd = checked(
+    libcCalls.socket(AF_INET, type, udp ? IPPROTO_UDP : IPPROTO_ESP),
+    operation,
+    hints,
+  );
+  try {
+    for (const option of [SO_RCVBUFFORCE, SO_SNDBUFFORCE]) {
+      checked(setInteger(fd, SOL_SOCKET, option, BUFFER_LENGTH), operation, hints);
+    }
+    setFragmentation(fd, "forbidden");
+    // Aggregation is a matter of speed only; a kernel without it (before 5.0) is served all the same.
+    if (udp) setInteger(fd, IPPROTO_UDP, UDP_GRO, 1);
+    if (udp || local !== undefined) {
+      const name = new Slab(SOCKADDR_IN_LENGTH);
+      const port = udp ? UDP_ENCAPSULATION_PORT : 0;
+      const destination = { familyAndPort: 0, address: 0 };
+      setDestination(destination, local ?? ANY_ADDRESS, port);
+      name.words32[0] = destination.familyAndPort;
+      name.words32[1] = destination.address;
+      checked(
+        libcCalls.bind(fd, name.address(0, SOCKADDR_IN_LENGTH), SOCKADDR_IN_LENGTH),
+        operation,
+        hints,
+      );
+    }
+    return fd;
+  } catch (error) {
+    libcCalls.close(fd);
+    throw error;
+  }
+}
+
+/** Whether routers (and this machine) may fragment what the socket sends from now on. */
+function setFragmentation(fd: number, fragmentation: "forbidden" | "allowed"): void {
+  const value = fragmentation === "forbidden" ? IP_PMTUDISC_DO : IP_PMTUDISC_DONT;
+  checked(setInteger(fd, SOL_IP, IP_MTU_DISCOVER, value), "set path MTU discovery");
+}
+
+/** Sets an integer socket option; returns -1 on failure. */
+function setInteger(fd: number, level: number, option: number, value: number): number {
+  const octets = new Slab(4);
+  octets.view.setInt32(0, value, true);
+  return libcCalls.setsockopt(fd, level, option, octets.address(0, 4), 4);
+}

@@ -1,0 +1,191 @@
+/**
+ * One ICMPv6 socket for all tunnels of a server: the kernel tells with each Neighbor Advertisement the interface
+ * it came in on (the tunnel, hence the home), its hop limit and destination, and whether extension headers or
+ * fragments were in the way (RFC 3542). A socket for each interface would cost every ICMPv6 packet a walk along
+ * the list of all of them.
+ */
+
+import { formatIpv6, type Ipv6Address, ipv6Octets } from "../../ip/address.ts";
+import { checked, libcCalls, onReadable, PERMISSION_HINTS, type Readiness } from "./libc.ts";
+import { Slab } from "./slab.ts";
+
+const AF_INET6 = 10;
+const SOCK_RAW = 3;
+const SOCK_NONBLOCK = 0o4000;
+const SOCK_CLOEXEC = 0o2000000;
+const IPPROTO_ICMPV6 = 58;
+const SOL_SOCKET = 1;
+const SO_RCVBUFFORCE = 33;
+const SOL_IPV6 = 41;
+const IPV6_UNICAST_HOPS = 16;
+const IPV6_RECVPKTINFO = 49;
+const IPV6_PKTINFO = 50;
+const IPV6_RECVHOPLIMIT = 51;
+const IPV6_HOPLIMIT = 52;
+const IPV6_RECVHOPOPTS = 53;
+const IPV6_RECVRTHDR = 56;
+const IPV6_RECVDSTOPTS = 58;
+const IPV6_RECVFRAGSIZE = 77;
+const SOL_ICMPV6 = 58;
+const ICMPV6_FILTER = 1;
+const NEIGHBOR_ADVERTISEMENT = 136;
+const MSG_TRUNC = 0x20;
+const MSG_CTRUNC = 0x08;
+
+const RECEIVE_BUFFER = 4 << 20; // octets
+const BATCH = 64; // messages a turn of the event loop, so that a flood cannot hold it
+const ND_HOP_LIMIT = 255; // RFC 4861 section 7.1
+const MESSAGE_CAPACITY = 1280; // octets; ND is never larger, a longer one is refused as cut
+const CONTROL_CAPACITY = 256;
+const SOCKADDR_IN6_LENGTH = 28;
+
+// offsets in the one slab: msghdr, name, iovec, control, message
+const HEADER = 0;
+const NAME = 64;
+const IOVEC = 96;
+const CONTROL = 112;
+const MESSAGE = CONTROL + CONTROL_CAPACITY;
+const CMSG_HEADER = 16; // len (8), level (4), type (4)
+
+/** A Neighbor Discovery message as it came through some interface. */
+export interface InterfaceNeighborMessage {
+  readonly interfaceIndex: number;
+  readonly source: Ipv6Address;
+  readonly destination: Ipv6Address;
+  readonly hopLimit: number;
+  /** Hop-by-hop, destination options, routing or fragment headers stood before ICMPv6. */
+  readonly extensionHeaders: boolean;
+  /** The message was longer than any honest one and is not whole. */
+  readonly truncated: boolean;
+  /** From the ICMPv6 type on. Valid during the call only. */
+  readonly icmp: Uint8Array;
+}
+
+export class InterfaceNeighborSocket {
+  readonly #fd: number;
+  readonly #slab = new Slab(MESSAGE + MESSAGE_CAPACITY);
+  readonly #readiness: Readiness;
+
+  /** Throws `SystemError`. `listener` hears every Neighbor Advertisement that reaches this host. */
+  constructor(listener: (message: InterfaceNeighborMessage) => void) {
+    const operation = "open an ICMPv6 socket for Neighbor Discovery";
+    const type = SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC;
+    this.#fd = checked(
+      libcCalls.socket(AF_INET6, type, IPPROTO_ICMPV6),
+      operation,
+      PERMISSION_HINTS,
+    );
+    const set = (level: number, option: number, value: number) => {
+      this.#slab.view.setInt32(0, value, true);
+      checked(
+        libcCalls.setsockopt(this.#fd, level, option, this.#slab.address(0, 4), 4),
+        operation,
+        PERMISSION_HINTS,
+      );
+    };
+    this.#filterAdvertisements(operation);
+    set(SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER);
+    set(SOL_IPV6, IPV6_UNICAST_HOPS, ND_HOP_LIMIT);
+    for (const option of [
+      IPV6_RECVPKTINFO,
+      IPV6_RECVHOPLIMIT,
+      IPV6_RECVHOPOPTS,
+      IPV6_RECVRTHDR,
+      IPV6_RECVDSTOPTS,
+      IPV6_RECVFRAGSIZE,
+    ]) {
+      set(SOL_IPV6, option, 1);
+    }
+    this.#readiness = onReadable(this.#fd, () => this.#receive(listener));
+  }
+
+  /** Sends an ICMPv6 message, hop limit 255, checksum by the kernel. False when the kernel would not take it. */
+  send(interfaceIndex: number, destination: Ipv6Address, icmp: Uint8Array): boolean {
+    const { view, octets } = this.#slab;
+    view.setUint16(NAME, AF_INET6, true);
+    view.setUint16(NAME + 2, 0);
+    view.setUint32(NAME + 4, 0);
+    octets.set(ipv6Octets(destination), NAME + 8);
+    view.setUint32(NAME + 24, interfaceIndex, true);
+    octets.set(icmp.subarray(0, MESSAGE_CAPACITY), MESSAGE);
+    this.#prepare(Math.min(icmp.length, MESSAGE_CAPACITY), 0);
+    return libcCalls.sendmsg(this.#fd, this.#slab.address(HEADER, 56), 0) >= 0;
+  }
+
+  close(): void {
+    this.#readiness.close();
+    libcCalls.close(this.#fd);
+  }
+
+  #receive(listener: (message: InterfaceNeighborMessage) => void): void {
+    for (let count = 0; count < BATCH; count++) {
+      this.#prepare(MESSAGE_CAPACITY, CONTROL_CAPACITY);
+      const length = libcCalls.recvmsg(this.#fd, this.#slab.address(HEADER, 56), 0);
+      if (length < 0) return;
+      listener(this.#message(length));
+    }
+  }
+
+  #message(length: number): InterfaceNeighborMessage {
+    const { octets, view, words32 } = this.#slab;
+    const flags = words32[(HEADER + 48) >> 2] ?? 0;
+    const end = CONTROL + Math.min(words32[(HEADER + 40) >> 2] ?? 0, CONTROL_CAPACITY);
+    let interfaceIndex = 0;
+    let hopLimit = 0;
+    let destination = octets.subarray(0, 0);
+    let extensionHeaders = false;
+    for (let at = CONTROL; at + CMSG_HEADER <= end; ) {
+      const size = words32[at >> 2] ?? 0;
+      if (size < CMSG_HEADER || at + size > end) break;
+      const type = words32[(at + 12) >> 2];
+      if (words32[(at + 8) >> 2] === SOL_IPV6) {
+        if (type === IPV6_PKTINFO) {
+          destination = octets.subarray(at + CMSG_HEADER, at + CMSG_HEADER + 16);
+          interfaceIndex = view.getInt32(at + CMSG_HEADER + 16, true);
+        } else if (type === IPV6_HOPLIMIT) {
+          hopLimit = view.getInt32(at + CMSG_HEADER, true);
+        } else {
+          extensionHeaders = true; // options, routing or fragments: whatever else we asked to be told of
+        }
+      }
+      at += (size + 7) & ~7;
+    }
+    return {
+      interfaceIndex,
+      source: formatIpv6(octets.subarray(NAME + 8, NAME + 24)),
+      destination:
+        destination.length === 16 ? formatIpv6(destination) : formatIpv6(new Uint8Array(16)),
+      hopLimit,
+      extensionHeaders,
+      truncated: (flags & (MSG_TRUNC | MSG_CTRUNC)) !== 0,
+      icmp: octets.subarray(MESSAGE, MESSAGE + length),
+    };
+  }
+
+  #prepare(messageLength: number, controlLength: number): void {
+    const slab = this.#slab;
+    slab.setPointer(HEADER, slab.address(NAME, SOCKADDR_IN6_LENGTH));
+    slab.words32[(HEADER + 8) >> 2] = SOCKADDR_IN6_LENGTH;
+    slab.setPointer(HEADER + 16, slab.address(IOVEC, 16));
+    slab.setPointer(HEADER + 24, 1);
+    slab.setPointer(HEADER + 32, controlLength === 0 ? 0 : slab.address(CONTROL, CONTROL_CAPACITY));
+    slab.setPointer(HEADER + 40, controlLength);
+    slab.setPointer(IOVEC, slab.address(MESSAGE, MESSAGE_CAPACITY));
+    slab.setPointer(IOVEC + 8, messageLength);
+  }
+
+  /** RFC 3542 section 3.2; in Linux a set bit blocks the type. */
+  #filterAdvertisements(operation: string): void {
+    const { octets, words32 } = this.#slab;
+    octets.fill(0xff, 0, 32);
+    words32[NEIGHBOR_ADVERTISEMENT >> 5] =
+      (words32[NEIGHBOR_ADVERTISEMENT >> 5] ?? 0) & ~(1 << (NEIGHBOR_ADVERTISEMENT & 31));
+    const filter = this.#slab.address(0, 32);
+    checked(
+      libcCalls.setsockopt(this.#fd, SOL_ICMPV6, ICMPV6_FILTER, filter, 32),
+      operation,
+      PERMISSION_HINTS,
+    );
+    octets.fill(0, 0, 32);
+  }
+}
