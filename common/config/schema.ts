@@ -1,0 +1,255 @@
+/**
+ * The pieces both daemons' configuration schemas are made of: TOML text in, checked values or every mistake out.
+ * A piece says what it expects in words, so that a message never speaks of validators.
+ */
+
+import { parse, TomlError } from "smol-toml";
+import { z } from "zod";
+import { MalformedError } from "../errors.ts";
+import {
+  formatIpv6,
+  type Ipv4Address,
+  type Ipv6Address,
+  type Ipv6Prefix,
+  ipv4Octets,
+  ipv6Octets,
+  isInPrefix,
+  isLinkLocal,
+  isMulticast,
+  parseIpv4,
+  parseIpv6,
+  parseIpv6Prefix,
+} from "../ip/address.ts";
+import { nearest } from "../text/nearest.ts";
+import type { TunnelName } from "../tunnel/tunnel.ts";
+import {
+  describe,
+  describeSecret,
+  mistake,
+  type Outcome,
+  outcomeOf,
+  unknownKey,
+} from "./mistakes.ts";
+
+const MOST_SOCKET_PATH = 107; // octets of a Unix socket's path, sun_path in unix(7) less its NUL
+const MOST_INTERFACE_NAME = 15; // octets, IFNAMSIZ less its NUL
+const INTERFACE_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]*$/;
+const HOME_NAME = /^[A-Za-z0-9_-]{1,64}$/;
+/** Shorter prefixes are typing mistakes: no home has a /15. */
+const SHORTEST_PREFIX = 16; // bits
+const SMALLEST_MTU = 1_280; // octets, RFC 8200 section 5
+const LARGEST_MTU = 65_535; // octets
+
+export const LOG_LEVELS = ["error", "warn", "info", "debug"] as const;
+export type LogLevel = (typeof LOG_LEVELS)[number];
+/** `auto`: pretty on a terminal, JSON elsewhere. */
+export const LOG_FORMATS = ["auto", "pretty", "json"] as const;
+export type LogFormat = (typeof LOG_FORMATS)[number];
+
+export interface LogConfig {
+  readonly level: LogLevel;
+  readonly format: LogFormat;
+}
+
+/** A text and the name of the file it came from. */
+export interface Source {
+  readonly file: string;
+  readonly text: string;
+}
+
+/** Reads one value; `undefined` or a `MalformedError` says that it is not what was expected. */
+type Read<Value> = (raw: unknown) => Value | undefined;
+
+/** Parses TOML and checks it whole. */
+export function parseWith<Value>(schema: z.ZodType<Value>, source: Source): Outcome<Value> {
+  let document: unknown;
+  try {
+    document = parse(source.text);
+  } catch (error) {
+    if (!(error instanceof TomlError)) throw error;
+    return { kind: "mistaken", mistakes: [notToml(source.file, error)] };
+  }
+  const result = schema.safeParse(document);
+  if (result.success) return { kind: "good", value: result.data };
+  const mistakes = result.error.issues.flatMap((issue) =>
+    issue.code === "unrecognized_keys"
+      ? issue.keys.map((key) =>
+          unknownKey({ file: source.file, table: issue.path }, key, issue.message.split(" ")),
+        )
+      : [mistake(source.file, issue.path, issue.message)],
+  );
+  return outcomeOf(undefined as never, mistakes);
+}
+
+/** A table with these keys and no others. */
+export function table<Shape extends z.core.$ZodLooseShape>(shape: Shape) {
+  const known = Object.keys(shape).join(" ");
+  return z.strictObject(shape, {
+    // For unknown keys the message carries the known ones to `parseWith`, which words it.
+    error: (issue) => {
+      if (issue.code === "unrecognized_keys") return known;
+      return issue.input === undefined
+        ? "missing, expected a table"
+        : `expected a table, got ${describe(issue.input)}`;
+    },
+  });
+}
+
+/** A list whose elements all obey `element`; refused when it has fewer than `least`. */
+export function list<Element extends z.ZodType>(element: Element, expected: string, least = 0) {
+  const wrong = (input: unknown) =>
+    input === undefined
+      ? `missing, expected ${expected}`
+      : `expected ${expected}, got ${describe(input)}`;
+  return z
+    .array(element, { error: (issue) => wrong(issue.input) })
+    .min(least, { error: `expected ${expected}, got an empty list` });
+}
+
+/** One value, read by `read` and named by `expected` in messages. */
+export function field<Value>(expected: string, read: Read<Value>, show = describe) {
+  return z.unknown().transform((raw, context): Value => {
+    const { value, detail } = attempt(read, raw);
+    if (value !== undefined) return value;
+    const message =
+      raw === undefined
+        ? `missing, expected ${expected}`
+        : `expected ${expected}, got ${show(raw)}${detail}`;
+    context.addIssue({ code: "custom", message });
+    return z.NEVER;
+  });
+}
+
+/** Like `field`, where a wrong value may be a secret in the wrong place: it is never shown. */
+export function secretField<Value>(expected: string, read: Read<Value>) {
+  return field(expected, read, describeSecret);
+}
+
+export const bool = field("true or false", (raw) => (typeof raw === "boolean" ? raw : undefined));
+
+export function integer(least: number, most: number, what = "a number") {
+  return field(`${what} from ${least} to ${most}`, (raw) => readInteger(raw, least, most));
+}
+
+export function readInteger(raw: unknown, least: number, most: number): number | undefined {
+  const good = typeof raw === "number" && Number.isInteger(raw) && raw >= least && raw <= most;
+  return good ? raw : undefined;
+}
+
+/** One of a few words; a slip is answered with the word meant. */
+export function word<const Word extends string>(words: readonly Word[], show = describe) {
+  const expected = words.map((each) => `"${each}"`).join(" or ");
+  const meant = (raw: unknown) => {
+    const near = typeof raw === "string" ? nearest(raw, words) : undefined;
+    return near === undefined ? show(raw) : `${show(raw)}; did you mean "${near}"?`;
+  };
+  return field(expected, (raw) => words.find((each) => each === raw), meant);
+}
+
+/** An IPv4 address a host can have: not 0/8, 127/8, multicast or broadcast. */
+export const hostIpv4 = field(
+  "an IPv4 address such as 203.0.113.1",
+  (raw): Ipv4Address | undefined => {
+    if (typeof raw !== "string") return undefined;
+    const address = parseIpv4(raw);
+    const [first = 0] = ipv4Octets(address);
+    return first === 0 || first === 127 || first >= 224 ? undefined : address;
+  },
+);
+
+export const linkLocal = field("a link-local address (fe80::/10) such as fe80::1", (raw) =>
+  readIpv6(raw, isLinkLocal),
+);
+
+export const hostIpv6 = field("an IPv6 address such as 2001:db8::1", (raw) =>
+  readIpv6(raw, (address) => !isMulticast(address) && !isLinkLocal(address)),
+);
+
+export const prefix = field(
+  `an IPv6 prefix of /${SHORTEST_PREFIX} or longer such as 2001:db8:a::/56`,
+  (raw): Ipv6Prefix | undefined => {
+    if (typeof raw !== "string") return undefined;
+    const parsed = parseIpv6Prefix(raw);
+    const special = isMulticast(parsed.address) || isLinkLocal(parsed.address);
+    return parsed.length < SHORTEST_PREFIX || special ? undefined : parsed;
+  },
+);
+
+export const prefixes = list(prefix, "a list of IPv6 prefixes", 1);
+
+export const interfaceName = field(
+  `an interface name of at most ${MOST_INTERFACE_NAME} letters, digits, ".", "_" and "-"`,
+  (raw) =>
+    typeof raw === "string" && raw.length <= MOST_INTERFACE_NAME && INTERFACE_NAME.test(raw)
+      ? raw
+      : undefined,
+);
+
+export const homeName = field(
+  'a name of 1 to 64 letters, digits, "-" and "_"',
+  (raw): TunnelName | undefined =>
+    typeof raw === "string" && HOME_NAME.test(raw) ? (raw as TunnelName) : undefined,
+);
+
+export const absolutePath = field("an absolute path", (raw) =>
+  typeof raw === "string" && raw.startsWith("/") && !raw.includes("\0") ? raw : undefined,
+);
+
+export const socketPath = field(`an absolute path of at most ${MOST_SOCKET_PATH} octets`, (raw) =>
+  typeof raw === "string" &&
+  raw.startsWith("/") &&
+  !raw.includes("\0") &&
+  new TextEncoder().encode(raw).length <= MOST_SOCKET_PATH
+    ? raw
+    : undefined,
+);
+
+export const mtu = integer(SMALLEST_MTU, LARGEST_MTU, "an MTU");
+export const encapsulation = word(["udp", "esp"]);
+
+export const logTable = table({
+  level: word(LOG_LEVELS).default("info"),
+  format: word(LOG_FORMATS).default("auto"),
+}).prefault({});
+
+/** The first of the addresses of a prefix that is not the subnet-router anycast address. */
+export function firstHost(prefix: Ipv6Prefix): Ipv6Address {
+  return prefix.length === 128 ? prefix.address : lastBitSet(prefix.address);
+}
+
+/** Whether two prefixes have an address in common. */
+export function overlap(a: Ipv6Prefix, b: Ipv6Prefix): boolean {
+  const [wide, narrow] = a.length <= b.length ? [a, b] : [b, a];
+  return isInPrefix(narrow.address, wide);
+}
+
+function lastBitSet(address: Ipv6Address): Ipv6Address {
+  const octets = ipv6Octets(address);
+  octets[15] = (octets[15] ?? 0) | 1;
+  return formatIpv6(octets);
+}
+
+function readIpv6(raw: unknown, fits: (address: Ipv6Address) => boolean): Ipv6Address | undefined {
+  if (typeof raw !== "string") return undefined;
+  const address = parseIpv6(raw);
+  return fits(address) ? address : undefined;
+}
+
+/** What `read` makes of a value; a parser's own reason is told when it says more than "no". */
+function attempt<Value>(read: Read<Value>, raw: unknown): { value?: Value; detail: string } {
+  try {
+    const value = read(raw);
+    return value === undefined ? { detail: "" } : { value, detail: "" };
+  } catch (error) {
+    if (!(error instanceof MalformedError)) throw error;
+    return {
+      detail: error.message.includes("bits are set") ? ": bits are set beyond its length" : "",
+    };
+  }
+}
+
+/** smol-toml's message shows the line at fault, which may hold a key: only the place and the reason are told. */
+function notToml(file: string, error: TomlError) {
+  const reason = (error.message.split("\n")[0] ?? "").replace(/^Invalid TOML document: /, "");
+  return mistake(`${file}:${error.line}:${error.column}`, [], `not TOML: ${reason}`);
+}

@@ -1,0 +1,41 @@
+/** What `status` tells of packets and moves, in both daemons. Instants are wall-clock milliseconds since 1970. */
+
+import type { Ipv4Address } from "../ip/address.ts";
+import type { RefusalReason, TunnelCounters } from "../tunnel/data-plane.ts";
+import type { Endpoint } from "../tunnel/tunnel.ts";
+
+/** Packets refused, by reason. */
+export type Refusals<Reason extends string = string> = Readonly<Partial<Record<Reason, number>>>;
+
+export interface TrafficStatus {
+  readonly sentPackets: number;
+  readonly sentOctets: number;
+  readonly receivedPackets: number;
+  readonly receivedOctets: number;
+  readonly refused: Refusals<RefusalReason>;
+  /** When an authentic packet last came. */
+  readonly heardAt: number | undefined;
+  /** Where the last authentic packet came from. Information only. */
+  readonly observedSource: Endpoint | undefined;
+}
+
+/** The last time the home's IPv4 address changed. */
+export interface MoveStatus {
+  readonly from: Ipv4Address | undefined;
+  readonly to: Ipv4Address;
+  readonly at: number;
+  /** How long the other side took to confirm it; absent while it has not. */
+  readonly confirmedInMs: number | undefined;
+}
+
+export interface DataPlaneStatus {
+  readonly kind: "kernel" | "userspace";
+  /** What encrypts, such as `OpenSSL EVP` or `node:crypto`. */
+  readonly crypto: string;
+}
+
+/** `wallOffset` is what to add to the monotonic clock to get wall-clock milliseconds. */
+export function trafficOf(counters: TunnelCounters, wallOffset: number): TrafficStatus {
+  const { heardAt, ...rest } = counters;
+  return { ...rest, heardAt: heardAt === undefined ? undefined : Math.round(heardAt + wallOffset) };
+}
