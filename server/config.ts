@@ -1,9 +1,56 @@
 /** The server's configuration: `server.toml` and one file for each home, to checked values. */
 
-import type { ManualKeys } from "../common/config/keys.ts";
-import type { LogConfig } from "../common/config/schema.ts";
-import type { Ipv4Address, Ipv6Address, Ipv6Prefix } from "../common/ip/address.ts";
+import { createHash } from "node:crypto";
+import type { z } from "zod";
+import { hexText, keysTable, type ManualKeys } from "../common/config/keys.ts";
+import { type KeyPath, mistake, type Outcome, outcomeOf } from "../common/config/mistakes.ts";
+import {
+  absolutePath,
+  bool,
+  checkWith,
+  encapsulation,
+  exposedFile,
+  homeName,
+  hostIpv4,
+  integer,
+  interfaceName,
+  interfacePrefix,
+  type LogConfig,
+  linkLocal,
+  list,
+  logTable,
+  MOST_INTERFACE_NAME,
+  mtu,
+  overlaps,
+  parseToml,
+  prefixes,
+  type Source,
+  socketPath,
+  table,
+} from "../common/config/schema.ts";
+import type { ConfigError } from "../common/errors.ts";
+import {
+  formatIpv6Prefix,
+  type Ipv4Address,
+  type Ipv6Address,
+  type Ipv6Prefix,
+} from "../common/ip/address.ts";
 import type { Encapsulation, TunnelName } from "../common/tunnel/tunnel.ts";
+
+export const SERVER_DEFAULTS = {
+  file: "/etc/hometun/server.toml",
+  homes: "/etc/hometun/homes",
+  stateDirectory: "/var/lib/hometun-server",
+  controlSocket: "/run/hometun/server.sock",
+  interfacePrefix: "ht-",
+} as const;
+
+const MOST_ADVERTISEMENTS = 1_000_000;
+/** Hexadecimal digits that stand for the rest of a long name: among 10,000 homes one in 100 finds a double. */
+const DIGEST_DIGITS = 8;
+
+/** The files of a directory of homes; `undefined` when there is no such directory. */
+export type HomeFiles = (directory: string) => readonly (Source | ConfigError)[] | undefined;
 
 export interface ServerConfig {
   /** Our static address, from which ESP is sent. */
@@ -42,4 +89,203 @@ export interface HomeConfig {
   /** Octets; absent: computed from the uplink. */
   readonly mtu: number | undefined;
   readonly keys: ManualKeys;
+}
+
+const homeTable = table({
+  name: homeName,
+  "link-local": linkLocal,
+  "server-link-local": linkLocal,
+  prefixes,
+  encapsulation: encapsulation.default("udp"),
+  interface: interfaceName.optional(),
+  mtu: mtu.optional(),
+  keys: keysTable,
+}).transform((fields) => ({
+  name: fields.name,
+  interfaceName: fields.interface,
+  linkLocal: fields["link-local"],
+  serverLinkLocal: fields["server-link-local"],
+  prefixes: fields.prefixes,
+  encapsulation: fields.encapsulation,
+  mtu: fields.mtu,
+  keys: fields.keys,
+}));
+
+const advertisementsTable = table({
+  rate: integer(1, MOST_ADVERTISEMENTS).default(10),
+  burst: integer(1, MOST_ADVERTISEMENTS).default(20),
+});
+
+const serverTable = table({
+  address: hostIpv4,
+  homes: absolutePath.optional(),
+  home: list(homeTable, "a list of tables [[home]]").default([]),
+  encapsulations: list(encapsulation, 'a list of "udp" and "esp"', 1).default(["udp", "esp"]),
+  "allow-private-endpoints": bool.default(false),
+  "shared-endpoints": bool.default(false),
+  "clamp-mss": bool.default(true),
+  advertisements: advertisementsTable.prefault({}),
+  "state-directory": absolutePath.default(SERVER_DEFAULTS.stateDirectory),
+  "control-socket": socketPath.default(SERVER_DEFAULTS.controlSocket),
+  "interface-prefix": interfacePrefix.default(SERVER_DEFAULTS.interfacePrefix),
+  log: logTable,
+});
+
+type HomeFields = z.infer<typeof homeTable>;
+
+/** A home and where it is written, for messages about it. */
+interface PlacedHome {
+  readonly home: HomeConfig;
+  readonly file: string;
+  readonly path: KeyPath;
+}
+
+/** Reads `server.toml` and the homes it names. Never throws for what is in them. */
+export function parseServerConfig(source: Source, homeFiles: HomeFiles): Outcome<ServerConfig> {
+  const document = parseToml(source);
+  if (document.kind === "mistaken") return document;
+  const { home: inlineHomes, homes: directory } = document.value;
+  const mistakes: ConfigError[] = [];
+  if (source.exposed && inlineHomes !== undefined) {
+    mistakes.push(exposedFile(source.file));
+  }
+  const main = checkWith(serverTable, document.value, source.file);
+  if (main.kind === "mistaken") mistakes.push(...main.mistakes);
+  const files = readHomes(directory, source.file, homeFiles);
+  mistakes.push(...files.mistakes);
+  // Homes are compared with each other only when all of them could be read.
+  if (main.kind === "mistaken" || mistakes.length > 0) return { kind: "mistaken", mistakes };
+
+  const { value: fields } = main;
+  const place = (entry: PlacedFields): PlacedHome => ({
+    ...entry,
+    home: withInterface(entry.home, fields["interface-prefix"]),
+  });
+  const inline = fields.home.map((home, index) => ({
+    home,
+    file: source.file,
+    path: ["home", index],
+  }));
+  const homes = [...inline, ...files.homes].map(place);
+  const config: ServerConfig = {
+    address: fields.address,
+    encapsulations: fields.encapsulations,
+    homes: homes.map(({ home }) => home),
+    allowPrivateEndpoints: fields["allow-private-endpoints"],
+    sharedEndpoints: fields["shared-endpoints"],
+    clampMss: fields["clamp-mss"],
+    advertisements: fields.advertisements,
+    stateDirectory: fields["state-directory"],
+    controlSocket: fields["control-socket"],
+    log: fields.log,
+  };
+  return outcomeOf(config, [
+    ...homes.flatMap((entry) => contradictions(entry, config)),
+    ...collisions(homes),
+  ]);
+}
+
+interface PlacedFields {
+  readonly home: HomeFields;
+  readonly file: string;
+  readonly path: KeyPath;
+}
+
+/** The homes of the directory that the key `homes` names, and all that is wrong in it. */
+function readHomes(
+  raw: unknown,
+  file: string,
+  homeFiles: HomeFiles,
+): { homes: readonly PlacedFields[]; mistakes: readonly ConfigError[] } {
+  const directory = raw === undefined ? SERVER_DEFAULTS.homes : raw;
+  // Anything else is the main file's mistake, and told there.
+  if (typeof directory !== "string" || !directory.startsWith("/"))
+    return { homes: [], mistakes: [] };
+  const entries = homeFiles(directory);
+  if (entries === undefined) {
+    const missing = mistake(file, ["homes"], "expected a directory that exists");
+    return { homes: [], mistakes: raw === undefined ? [] : [missing] };
+  }
+  const homes: PlacedFields[] = [];
+  const mistakes: ConfigError[] = [];
+  for (const entry of entries) {
+    const outcome = entry instanceof Error ? wrong(entry) : parseHome(entry);
+    if (outcome.kind === "mistaken") mistakes.push(...outcome.mistakes);
+    else homes.push(outcome.value);
+  }
+  return { homes, mistakes };
+}
+
+function parseHome(source: Source): Outcome<PlacedFields> {
+  const exposed = source.exposed ? [exposedFile(source.file)] : [];
+  const document = parseToml(source);
+  const home =
+    document.kind === "good" ? checkWith(homeTable, document.value, source.file) : document;
+  if (home.kind === "mistaken") return { ...home, mistakes: [...exposed, ...home.mistakes] };
+  return outcomeOf({ home: home.value, file: source.file, path: [] }, exposed);
+}
+
+function wrong(error: ConfigError): { kind: "mistaken"; mistakes: readonly ConfigError[] } {
+  return { kind: "mistaken", mistakes: [error] };
+}
+
+/** The interface's name, made from the home's where none is given; a long one is cut and told apart by digest. */
+function withInterface(home: HomeFields, prefix: string): HomeConfig {
+  if (home.interfaceName !== undefined) return { ...home, interfaceName: home.interfaceName };
+  const whole = `${prefix}${home.name}`;
+  if (whole.length <= MOST_INTERFACE_NAME) return { ...home, interfaceName: whole };
+  const digest = createHash("sha256").update(home.name).digest("hex").slice(0, DIGEST_DIGITS);
+  return {
+    ...home,
+    interfaceName: `${whole.slice(0, MOST_INTERFACE_NAME - DIGEST_DIGITS)}${digest}`,
+  };
+}
+
+/** What is wrong between the values of one home. */
+function contradictions({ home, file, path }: PlacedHome, config: ServerConfig): ConfigError[] {
+  const mistakes: ConfigError[] = [];
+  if (home.linkLocal === home.serverLinkLocal) {
+    const expectation = "expected another address than link-local";
+    mistakes.push(mistake(file, [...path, "server-link-local"], expectation));
+  }
+  if (!config.encapsulations.includes(home.encapsulation)) {
+    const expectation = `expected one of the server's encapsulations, got "${home.encapsulation}"`;
+    mistakes.push(mistake(file, [...path, "encapsulation"], expectation));
+  }
+  return mistakes;
+}
+
+/** What only one home may have. The secrets among it are compared, never told. */
+const UNIQUE: readonly { key: KeyPath; of: (home: HomeConfig) => string }[] = [
+  { key: ["name"], of: (home) => home.name },
+  { key: ["interface"], of: (home) => home.interfaceName },
+  { key: ["keys", "inbound", "spi"], of: (home) => String(home.keys.inbound.spi) },
+  { key: ["keys", "inbound", "key"], of: (home) => hexText(home.keys.inbound.encryptionKey) },
+  { key: ["keys", "outbound", "key"], of: (home) => hexText(home.keys.outbound.encryptionKey) },
+];
+
+/** What is wrong between homes. */
+function collisions(homes: readonly PlacedHome[]): ConfigError[] {
+  const doubles = UNIQUE.flatMap(({ key, of }) => {
+    const owners = new Map<string, PlacedHome>();
+    return homes.flatMap((entry) => {
+      const owner = owners.get(of(entry.home));
+      if (owner === undefined) owners.set(of(entry.home), entry);
+      return owner === undefined ? [] : [taken(entry, key, owner)];
+    });
+  });
+  const entries = homes.flatMap((owner) =>
+    owner.home.prefixes.map((prefix, place) => ({ prefix, place, owner })),
+  );
+  for (const { entry, other } of overlaps(entries)) {
+    const { file, path } = entry.owner;
+    const expectation = `overlaps ${formatIpv6Prefix(other.prefix)} of home ${other.owner.home.name}`;
+    doubles.push(mistake(file, [...path, "prefixes", entry.place], expectation));
+  }
+  return doubles;
+}
+
+function taken(entry: PlacedHome, key: KeyPath, owner: PlacedHome): ConfigError {
+  const expectation = `home ${owner.home.name} in ${owner.file} has the same`;
+  return mistake(entry.file, [...entry.path, ...key], expectation);
 }

@@ -1,10 +1,115 @@
 /** The `[keys]` table of both daemons' files: manual keys, RFC 4301 section 4.5.1. */
 
-import type { SecurityAssociationKeys } from "../tunnel/tunnel.ts";
+import { z } from "zod";
+import type { SecurityAssociationKeys, Suite } from "../tunnel/tunnel.ts";
+import { describe } from "./mistakes.ts";
+import { bool, chosen, field, integer, secretField, table, word } from "./schema.ts";
 
 /** Keys that stand in the file, one security association for each direction as the file's owner sees them. */
 export interface ManualKeys {
   readonly mode: "manual";
   readonly outbound: SecurityAssociationKeys;
   readonly inbound: SecurityAssociationKeys;
+}
+
+/** What a suite's second secret is called in files, and how long both are. */
+export interface SuiteSecrets {
+  /** Octets. */
+  readonly key: number;
+  readonly companionName: "salt" | "integrity-key";
+  /** Octets. */
+  readonly companion: number;
+}
+
+const SMALLEST_SPI = 256; // RFC 4303 section 2.1 reserves those below
+const LARGEST_SPI = 0xffff_ffff;
+
+export const SUITE_SECRETS: Readonly<Record<Suite, SuiteSecrets>> = {
+  "aes-cbc-256-hmac-sha2-256-128": { key: 32, companionName: "integrity-key", companion: 32 },
+  "aes-gcm-128": { key: 16, companionName: "salt", companion: 4 },
+  "aes-gcm-192": { key: 24, companionName: "salt", companion: 4 },
+  "aes-gcm-256": { key: 32, companionName: "salt", companion: 4 },
+};
+
+export const SUITES = Object.keys(SUITE_SECRETS) as Suite[];
+
+const common = {
+  spi: integer(SMALLEST_SPI, LARGEST_SPI, "a Security Parameters Index"),
+  suite: word(SUITES),
+  "extended-sequence-numbers": bool.default(true),
+};
+
+const bySuite = new Map(
+  SUITES.map((suite) => [suite as unknown, suiteTable(SUITE_SECRETS[suite])]),
+);
+
+/** While the suite is unknown, what depends on it is not judged; it never passes, for the suite is a mistake. */
+const unknownSuite = table({
+  ...common,
+  key: z.unknown().optional(),
+  salt: z.unknown().optional(),
+  "integrity-key": z.unknown().optional(),
+}).transform(() => z.NEVER as SecurityAssociationKeys);
+
+const securityAssociation = chosen(({ suite }) => bySuite.get(suite) ?? unknownSuite);
+
+const manualKeys = table({
+  mode: word(["manual"]).default("manual"),
+  outbound: securityAssociation,
+  inbound: securityAssociation,
+}).superRefine(({ outbound, inbound }, context) => {
+  // With AES-GCM a nonce could come twice under one key; with CBC a packet could be sent back to its sender.
+  if (hexText(outbound.encryptionKey) !== hexText(inbound.encryptionKey)) return;
+  context.addIssue({
+    code: "custom",
+    path: ["inbound", "key"],
+    message: "expected another key than outbound's",
+  });
+});
+
+const otherMode = z
+  .looseObject({
+    mode: field(
+      '"manual"',
+      () => undefined,
+      (raw) => (raw === "ikev2" ? '"ikev2", which this version does not have yet' : describe(raw)),
+    ),
+  })
+  .transform(() => z.NEVER);
+
+/** The table `[keys]`. */
+export const keysTable: z.ZodType<ManualKeys> = chosen(({ mode }) =>
+  mode === undefined || mode === "manual" ? manualKeys : otherMode,
+);
+
+/** Lower-case hexadecimal digits, as keys stand in files. Secret when the octets are. */
+export function hexText(octets: Uint8Array): string {
+  return Array.from(octets, (octet) => octet.toString(16).padStart(2, "0")).join("");
+}
+
+function suiteTable(secrets: SuiteSecrets): z.ZodType<SecurityAssociationKeys> {
+  const shape = { ...common, key: hexField(secrets.key) };
+  const companion = hexField(secrets.companion);
+  const schema =
+    secrets.companionName === "salt"
+      ? table({ ...shape, salt: companion })
+      : table({ ...shape, "integrity-key": companion });
+  return schema.transform((fields) => ({
+    spi: fields.spi,
+    suite: fields.suite,
+    encryptionKey: fields.key,
+    companion: "salt" in fields ? fields.salt : fields["integrity-key"],
+    extendedSequenceNumbers: fields["extended-sequence-numbers"],
+  }));
+}
+
+function hexField(octets: number) {
+  const digits = new RegExp(`^[0-9a-fA-F]{${2 * octets}}$`);
+  return secretField(`${2 * octets} hexadecimal digits`, (raw) =>
+    typeof raw === "string" && digits.test(raw) ? octetsOf(raw) : undefined,
+  );
+}
+
+function octetsOf(hex: string): Uint8Array {
+  return Uint8Array.from(hex.match(/../g) ?? [], (digits) => Number.parseInt(digits, 16));
 }

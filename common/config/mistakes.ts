@@ -6,7 +6,7 @@ import { nearest } from "../text/nearest.ts";
 /** Longer texts are not repeated to the user. */
 const LONGEST_ECHO = 60; // characters
 /** What a key or a salt looks like. No address, name or number of ours has so many in a row. */
-const LOOKS_SECRET = /[0-9a-f]{8}/i;
+export const LOOKS_SECRET = /[0-9a-f]{8}/i;
 const BARE_KEY = /^[A-Za-z0-9_-]+$/;
 
 /** Where a value stands: `["tunnel", "prefixes", 0]`. */

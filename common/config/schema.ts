@@ -5,7 +5,7 @@
 
 import { parse, TomlError } from "smol-toml";
 import { z } from "zod";
-import { MalformedError } from "../errors.ts";
+import { type ConfigError, MalformedError } from "../errors.ts";
 import {
   formatIpv6,
   type Ipv4Address,
@@ -25,14 +25,16 @@ import type { TunnelName } from "../tunnel/tunnel.ts";
 import {
   describe,
   describeSecret,
+  LOOKS_SECRET,
   mistake,
   type Outcome,
-  outcomeOf,
   unknownKey,
 } from "./mistakes.ts";
 
 const MOST_SOCKET_PATH = 107; // octets of a Unix socket's path, sun_path in unix(7) less its NUL
-const MOST_INTERFACE_NAME = 15; // octets, IFNAMSIZ less its NUL
+export const MOST_INTERFACE_NAME = 15; // octets, IFNAMSIZ less its NUL
+/** Of what a server's interfaces begin with: leaves room for what tells homes apart. */
+const MOST_INTERFACE_PREFIX = 6;
 const INTERFACE_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]*$/;
 const HOME_NAME = /^[A-Za-z0-9_-]{1,64}$/;
 /** Shorter prefixes are typing mistakes: no home has a /15. */
@@ -55,30 +57,48 @@ export interface LogConfig {
 export interface Source {
   readonly file: string;
   readonly text: string;
+  /** Whether others than its owner can read or change the file. */
+  readonly exposed: boolean;
 }
 
 /** Reads one value; `undefined` or a `MalformedError` says that it is not what was expected. */
 type Read<Value> = (raw: unknown) => Value | undefined;
 
-/** Parses TOML and checks it whole. */
-export function parseWith<Value>(schema: z.ZodType<Value>, source: Source): Outcome<Value> {
-  let document: unknown;
+/** The document a file's text stands for. */
+export function parseToml(source: Source): Outcome<Readonly<Record<string, unknown>>> {
   try {
-    document = parse(source.text);
+    return { kind: "good", value: parse(source.text) };
   } catch (error) {
     if (!(error instanceof TomlError)) throw error;
     return { kind: "mistaken", mistakes: [notToml(source.file, error)] };
   }
+}
+
+/** Checks a document whole. */
+export function checkWith<Value>(
+  schema: z.ZodType<Value>,
+  document: unknown,
+  file: string,
+): Outcome<Value> {
   const result = schema.safeParse(document);
   if (result.success) return { kind: "good", value: result.data };
   const mistakes = result.error.issues.flatMap((issue) =>
     issue.code === "unrecognized_keys"
       ? issue.keys.map((key) =>
-          unknownKey({ file: source.file, table: issue.path }, key, issue.message.split(" ")),
+          unknownKey({ file, table: issue.path }, key, issue.message.split(" ")),
         )
-      : [mistake(source.file, issue.path, issue.message)],
+      : [mistake(file, issue.path, issue.message)],
   );
-  return outcomeOf(undefined as never, mistakes);
+  return { kind: "mistaken", mistakes };
+}
+
+/** Keys that others can read are no longer keys. */
+export function exposedFile(file: string): ConfigError {
+  return mistake(
+    file,
+    [],
+    `holds keys, so only its owner may read and write it: chmod 600 ${file}`,
+  );
 }
 
 /** A table with these keys and no others. */
@@ -92,6 +112,24 @@ export function table<Shape extends z.core.$ZodLooseShape>(shape: Shape) {
         ? "missing, expected a table"
         : `expected a table, got ${describe(issue.input)}`;
     },
+  });
+}
+
+/** The schema that fits a value is chosen by looking at it: the length of a key by its suite. */
+export function chosen<Value>(
+  choose: (raw: Readonly<Record<string, unknown>>) => z.ZodType<Value>,
+) {
+  return z.unknown().transform((raw, context): Value => {
+    const isTable = typeof raw === "object" && raw !== null && !Array.isArray(raw);
+    const result = choose(isTable ? (raw as Record<string, unknown>) : {}).safeParse(raw);
+    if (result.success) return result.data;
+    for (const issue of result.error.issues) {
+      const { path, message } = issue;
+      const unknown = issue.code === "unrecognized_keys";
+      const kind = unknown ? { code: issue.code, keys: issue.keys } : { code: "custom" as const };
+      context.addIssue({ ...kind, path, message });
+    }
+    return z.NEVER;
   });
 }
 
@@ -126,6 +164,11 @@ export function secretField<Value>(expected: string, read: Read<Value>) {
 }
 
 export const bool = field("true or false", (raw) => (typeof raw === "boolean" ? raw : undefined));
+
+/** Seconds in the file, milliseconds inside. */
+export function seconds(most: number) {
+  return integer(0, most, "seconds").transform((value) => value * 1_000);
+}
 
 export function integer(least: number, most: number, what = "a number") {
   return field(`${what} from ${least} to ${most}`, (raw) => readInteger(raw, least, most));
@@ -175,12 +218,22 @@ export const prefix = field(
   },
 );
 
-export const prefixes = list(prefix, "a list of IPv6 prefixes", 1);
+export const prefixes = list(prefix, "a list of IPv6 prefixes", 1).transform(
+  (all) => all as [Ipv6Prefix, ...Ipv6Prefix[]],
+);
 
 export const interfaceName = field(
   `an interface name of at most ${MOST_INTERFACE_NAME} letters, digits, ".", "_" and "-"`,
   (raw) =>
     typeof raw === "string" && raw.length <= MOST_INTERFACE_NAME && INTERFACE_NAME.test(raw)
+      ? raw
+      : undefined,
+);
+
+export const interfacePrefix = field(
+  `1 to ${MOST_INTERFACE_PREFIX} letters, digits, ".", "_" and "-"`,
+  (raw) =>
+    typeof raw === "string" && raw.length <= MOST_INTERFACE_PREFIX && INTERFACE_NAME.test(raw)
       ? raw
       : undefined,
 );
@@ -248,8 +301,44 @@ function attempt<Value>(read: Read<Value>, raw: unknown): { value?: Value; detai
   }
 }
 
+/**
+ * Where two prefixes of a list have addresses in common: the later one's place and the earlier one's. Sorted by
+ * address, a prefix can only lie in those that are still open before it, so that 10,000 homes take no time.
+ */
+export function* overlaps<Entry extends { readonly prefix: Ipv6Prefix }>(
+  entries: readonly Entry[],
+): Generator<{ readonly entry: Entry; readonly other: Entry }> {
+  const sorted = entries
+    .map((entry, place) => ({ entry, place, start: hexOf(entry.prefix.address) }))
+    .sort(
+      (a, b) =>
+        compare(a.start, b.start) ||
+        a.entry.prefix.length - b.entry.prefix.length ||
+        a.place - b.place,
+    );
+  let open: (typeof sorted)[number] | undefined;
+  for (const each of sorted) {
+    if (open !== undefined && overlap(open.entry.prefix, each.entry.prefix)) {
+      const [first, second] = open.place < each.place ? [open, each] : [each, open];
+      yield { entry: second.entry, other: first.entry };
+    } else {
+      open = each;
+    }
+  }
+}
+
+/** Text whose order is the addresses' order. */
+function hexOf(address: Ipv6Address): string {
+  return Array.from(ipv6Octets(address), (octet) => octet.toString(16).padStart(2, "0")).join("");
+}
+
+function compare(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}
+
 /** smol-toml's message shows the line at fault, which may hold a key: only the place and the reason are told. */
 function notToml(file: string, error: TomlError) {
   const reason = (error.message.split("\n")[0] ?? "").replace(/^Invalid TOML document: /, "");
-  return mistake(`${file}:${error.line}:${error.column}`, [], `not TOML: ${reason}`);
+  const shown = LOOKS_SECRET.test(reason) ? "invalid value" : reason;
+  return mistake(`${file}:${error.line}:${error.column}`, [], `not TOML: ${shown}`);
 }

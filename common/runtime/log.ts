@@ -1,0 +1,73 @@
+/**
+ * The daemons' log: one event, one line, on standard error. For people on a terminal, else JSON. Written
+ * synchronously, so that the last line before an exit is not lost; a quiet system logs nothing.
+ */
+
+import { type DestinationStream, destination, type Logger, pino } from "pino";
+import { prettyFactory } from "pino-pretty";
+import type { LogConfig, LogFormat } from "../config/schema.ts";
+import { SystemError } from "../errors.ts";
+
+export type { Logger } from "pino";
+
+const STANDARD_ERROR = 2;
+/** Properties that may hold keys, in the model and in files. Nothing logs them; this is the second lock. */
+const SECRETS = [
+  "keys",
+  "encryptionKey",
+  "companion",
+  "salt",
+  "integrity-key",
+  "inbound",
+  "outbound",
+];
+/** pino's wildcard stands for one level. */
+const DEPTHS = ["", "*", "*.*"];
+
+/** Where and how lines are written; tests write elsewhere. */
+export interface LogOutput {
+  readonly stream?: DestinationStream;
+  readonly terminal?: boolean;
+  readonly colour?: boolean;
+}
+
+/** Opens the log. */
+export function openLog(config: LogConfig, output: LogOutput = {}): Logger {
+  const { NO_COLOR } = process.env;
+  const terminal = output.terminal ?? process.stderr.isTTY === true;
+  const pretty = isPretty(config.format, terminal);
+  const stream = output.stream ?? destination({ dest: STANDARD_ERROR, sync: true });
+  const options = {
+    level: config.level,
+    base: null,
+    redact: { paths: DEPTHS.flatMap((depth) => SECRETS.map((name) => pathOf(depth, name))) },
+    formatters: { level: (label: string) => ({ level: label }) },
+    timestamp: pino.stdTimeFunctions.isoTime,
+    serializers: { err: pretty ? describeError : pino.stdSerializers.err },
+  };
+  return pino(
+    options,
+    pretty ? prettyOn(stream, output.colour ?? (terminal && !NO_COLOR)) : stream,
+  );
+}
+
+function isPretty(format: LogFormat, terminal: boolean): boolean {
+  return format === "pretty" || (format === "auto" && terminal);
+}
+
+/** For people, what the system refused needs no stack; our own mistakes do. */
+function describeError(error: Error): unknown {
+  return error instanceof SystemError ? error.message : pino.stdSerializers.err(error);
+}
+
+/** `12:03:04.123 INFO: remote endpoint moved {"tunnel":"alice"}` */
+function prettyOn(stream: DestinationStream, colorize: boolean): DestinationStream {
+  const format = prettyFactory({ colorize, singleLine: true, translateTime: "SYS:HH:MM:ss.l" });
+  return { write: (line) => stream.write(format(line)) };
+}
+
+function pathOf(depth: string, name: string): string {
+  const bracketed = name.includes("-");
+  if (depth === "") return bracketed ? `["${name}"]` : name;
+  return bracketed ? `${depth}["${name}"]` : `${depth}.${name}`;
+}
