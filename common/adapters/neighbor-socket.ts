@@ -34,20 +34,25 @@ const FILTER: readonly (readonly [code: number, jt: number, jf: number, k: numbe
   [0x06, 0, 0, 0], // drop
 ];
 
-export class NeighborSocket {
+export interface NeighborListeners {
+  /** A Neighbor Advertisement came out of the tunnel; `icmp` begins at the ICMPv6 type. */
+  readonly onAdvertisement: (icmp: Uint8Array, source: string) => void;
+  /** The socket is gone. */
+  readonly onError: (error: Error) => void;
+}
+
+/** Neighbor Discovery on one interface. */
+export interface NeighborChannel {
+  /** Sends an ICMPv6 message with hop limit 255 through the tunnel; the kernel makes its checksum. */
+  send(destination: Ipv6Address, icmp: Uint8Array): void;
+  close(): void;
+}
+
+export class NeighborSocket implements NeighborChannel {
   readonly #socket: RawSocket;
 
-  /**
-   * `onAdvertisement` hears Neighbor Advertisements that came out of the tunnel, from the ICMPv6 type on;
-   * `onError` that the socket is gone. Throws `SystemError`.
-   */
-  constructor(
-    interfaceName: string,
-    listeners: {
-      onAdvertisement: (icmp: Uint8Array, source: string) => void;
-      onError: (error: Error) => void;
-    },
-  ) {
+  /** Throws `SystemError`. */
+  constructor(interfaceName: string, listeners: NeighborListeners) {
     const operation = `open an ICMPv6 socket on ${interfaceName}`;
     try {
       this.#socket = createSocket({
@@ -77,7 +82,6 @@ export class NeighborSocket {
     this.#socket.on("error", listeners.onError);
   }
 
-  /** Sends an ICMPv6 message with hop limit 255 through the tunnel; the kernel makes its checksum. */
   send(destination: Ipv6Address, icmp: Uint8Array): void {
     // A message the kernel would not take is as good as lost on the way: whoever sent it repeats it.
     this.#socket.send(Buffer.from(icmp), 0, icmp.length, destination, () => undefined);

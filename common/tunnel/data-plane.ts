@@ -3,6 +3,7 @@
  * `userspace` (TUN and ESP in this process). All above it is the same code.
  */
 
+import type { Instant } from "../time.ts";
 import type { Endpoint, TunnelName, TunnelSpec } from "./tunnel.ts";
 
 /** Whether inner packets may be sent to the remote endpoint. */
@@ -32,15 +33,19 @@ export type RefusalReason =
   | "sequence-exhausted"
   | "write-failed";
 
+/** How often each reason was met; reasons never met are absent. */
+export type RefusalCounts = Readonly<Partial<Record<RefusalReason, number>>>;
+
 /** What passed through one tunnel since it was made. */
 export interface TunnelCounters {
   readonly sentPackets: number;
   readonly sentOctets: number;
   readonly receivedPackets: number;
   readonly receivedOctets: number;
-  readonly refused: Readonly<Partial<Record<RefusalReason, number>>>;
-  /** When an authentic packet last came, by the monotonic clock in ms; absent before the first. */
-  readonly heardAt: number | undefined;
+  readonly refused: RefusalCounts;
+  /** When inner packets last went out, and when an authentic packet last came; absent before the first. */
+  readonly sentAt: Instant | undefined;
+  readonly heardAt: Instant | undefined;
   /** Outer source of the last authentic packet. Information only: it moves nothing. */
   readonly observedSource: Endpoint | undefined;
 }
@@ -49,10 +54,14 @@ export type DataPlaneEvent =
   /** An authentic packet came through a tunnel whose sending is `probes-only`; once per silence. */
   | { readonly kind: "heard"; readonly tunnel: TunnelName }
   /** The network says that packets of the tunnel's present MTU do not fit the path. */
-  | { readonly kind: "path-mtu"; readonly tunnel: TunnelName };
+  | { readonly kind: "path-mtu"; readonly tunnel: TunnelName }
+  /** The plane cannot go on, such as when the disk refuses what must not be lost. */
+  | { readonly kind: "failed"; readonly error: Error };
 
 export interface DataPlane {
   readonly kind: "kernel" | "userspace";
+  /** How it encrypts, for people, such as `OpenSSL 3.0.17`. */
+  readonly crypto: string;
   /**
    * Makes exactly these tunnels stand: creates, changes and removes what differs, leaves the rest untouched.
    * Applying twice changes nothing. Throws `SystemError`.
@@ -61,13 +70,18 @@ export interface DataPlane {
   /** The hot operation: where a tunnel's ESP is sent from now on. Nothing is rebuilt, no counter changes. */
   setRemote(tunnel: TunnelName, remote: Endpoint | undefined): void;
   setSending(tunnel: TunnelName, sending: Sending): void;
-  setMtu(tunnel: TunnelName, mtu: number): void;
+  /** Octets. Throws `SystemError`. */
+  setMtu(tunnel: TunnelName, mtu: number): Promise<void>;
+  /** One octet through the NAT on the way, RFC 3948 section 2.3; nothing with encapsulation `esp`. */
+  sendKeepalive(tunnel: TunnelName): void;
   counters(tunnel: TunnelName): TunnelCounters;
   /** Packets that no tunnel can be named for, by reason. */
-  unattributed(): Readonly<Partial<Record<RefusalReason, number>>>;
+  unattributed(): RefusalCounts;
   /** Interface index of a tunnel's interface, by which Neighbor Discovery messages find their tunnel. */
   interfaceIndex(tunnel: TunnelName): number;
   onEvent(listener: (event: DataPlaneEvent) => void): void;
+  /** Begins to make durable what was received so far, so that not even a power cut lets it be accepted again. */
+  flush(): void;
   /** Removes the tunnels' interfaces and stops. */
   close(): Promise<void>;
 }

@@ -8,6 +8,9 @@ export type TunnelName = string & { readonly __brand: "TunnelName" };
 /** `esp`: IPv4 protocol 50 (RFC 4303). `udp`: ESP in UDP port 4500 (RFC 3948). */
 export type Encapsulation = "esp" | "udp";
 
+/** The port of ESP in UDP, RFC 3948 section 2.1. */
+export const UDP_ENCAPSULATION_PORT = 4500;
+
 /** What travels after the salt of AES-GCM is split off; the names are those of the files. */
 export type Suite = "aes-gcm-128" | "aes-gcm-192" | "aes-gcm-256" | "aes-cbc-256-hmac-sha2-256-128";
 

@@ -7,7 +7,7 @@
  */
 
 import { formatIpv4, type Ipv4Address, ipv4Octets } from "../../ip/address.ts";
-import type { Encapsulation, Endpoint } from "../../tunnel/tunnel.ts";
+import { type Encapsulation, type Endpoint, UDP_ENCAPSULATION_PORT } from "../../tunnel/tunnel.ts";
 import { checked, Errno, errno, libcCalls, PERMISSION_HINTS } from "./libc.ts";
 import { MessageVector, SegmentedMessage } from "./message-vector.ts";
 import { Slab } from "./slab.ts";
@@ -43,8 +43,6 @@ const ANY_ADDRESS = "0.0.0.0" as Ipv4Address;
 /** Octets behind a received packet that decryption and checksums may use. */
 const RECEIVE_MARGIN = 64;
 
-/** The port of ESP in UDP, RFC 3948 section 2.1. */
-export const UDP_ENCAPSULATION_PORT = 4500;
 const SOCKADDR_IN_LENGTH = 16;
 
 /** Packets of one tunnel on their way out, in slots of equal stride. */

@@ -6,6 +6,7 @@
  */
 
 import { formatIpv6, type Ipv6Address, ipv6Octets } from "../../ip/address.ts";
+import type { InterfaceNeighborMessage } from "../../nd/interface-neighbor-message.ts";
 import { checked, libcCalls, onReadable, PERMISSION_HINTS, type Readiness } from "./libc.ts";
 import { Slab } from "./slab.ts";
 
@@ -47,26 +48,15 @@ const CONTROL = 112;
 const MESSAGE = CONTROL + CONTROL_CAPACITY;
 const CMSG_HEADER = 16; // len (8), level (4), type (4)
 
-/** A Neighbor Discovery message as it came through some interface. */
-export interface InterfaceNeighborMessage {
-  readonly interfaceIndex: number;
-  readonly source: Ipv6Address;
-  readonly destination: Ipv6Address;
-  readonly hopLimit: number;
-  /** Hop-by-hop, destination options, routing or fragment headers stood before ICMPv6. */
-  readonly extensionHeaders: boolean;
-  /** The message was longer than any honest one and is not whole. */
-  readonly truncated: boolean;
-  /** From the ICMPv6 type on. Valid during the call only. */
-  readonly icmp: Uint8Array;
-}
-
 export class InterfaceNeighborSocket {
   readonly #fd: number;
   readonly #slab = new Slab(MESSAGE + MESSAGE_CAPACITY);
   readonly #readiness: Readiness;
 
-  /** Throws `SystemError`. `listener` hears every Neighbor Advertisement that reaches this host. */
+  /**
+   * `listener` hears every Neighbor Advertisement that reaches this host; the message's octets are valid during
+   * the call only. Throws `SystemError`.
+   */
   constructor(listener: (message: InterfaceNeighborMessage) => void) {
     const operation = "open an ICMPv6 socket for Neighbor Discovery";
     const type = SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC;

@@ -5,6 +5,7 @@
 
 import { closeSync, constants, openSync } from "node:fs";
 import { SystemError } from "../../errors.ts";
+import { VIRTIO_NET_HEADER } from "../../offload/virtio-net-header.ts";
 import { checked, libcCalls, PERMISSION_HINTS } from "./libc.ts";
 import { Slab } from "./slab.ts";
 
@@ -22,9 +23,7 @@ const TUN_F_USO4 = 0x20;
 const TUN_F_USO6 = 0x40;
 const IFREQ_LENGTH = 40;
 const IFREQ_FLAGS = 16; // after IFNAMSIZ octets of name
-
-/** `struct virtio_net_hdr` before each packet, in octets. */
-export const VIRTIO_NET_HEADER_LENGTH = 10;
+const IOVEC = 16; // struct iovec
 
 /**
  * Creates the interface, or takes over the one a killed daemon left behind, and returns its file descriptor,
@@ -45,7 +44,7 @@ export function openTun(name: string): number {
       EINVAL: "an interface of that name exists and is not a TUN interface",
     });
     const size = new Slab(4);
-    size.view.setInt32(0, VIRTIO_NET_HEADER_LENGTH, true);
+    size.view.setInt32(0, VIRTIO_NET_HEADER, true);
     checked(libcCalls.ioctl(fd, TUNSETVNETHDRSZ, size.address(0, 4)), operation);
     // UDP segmentation came with Linux 6.2; older kernels refuse the whole set.
     const basic = TUN_F_CSUM | TUN_F_TSO6;
@@ -57,6 +56,51 @@ export function openTun(name: string): number {
   } catch (error) {
     closeSync(fd);
     throw error;
+  }
+}
+
+/**
+ * Reads one packet, its virtio header before `offset`; `capacity` octets of it at most. Returns its length, or -1
+ * when there is nothing to read now.
+ */
+export function readTun(fd: number, memory: Slab, offset: number, capacity: number): number {
+  const at = offset - VIRTIO_NET_HEADER;
+  const room = capacity + VIRTIO_NET_HEADER;
+  const length = libcCalls.read(fd, memory.address(at, room), room);
+  return length < VIRTIO_NET_HEADER ? -1 : length - VIRTIO_NET_HEADER;
+}
+
+/** Hands packets to TUN interfaces out of one memory, each with the virtio header that lies before it. */
+export class TunWriter {
+  readonly #memory: Slab;
+  readonly #iovecs: Slab;
+  readonly #most: number;
+
+  /** A merged packet has at most `pieces` pieces. */
+  constructor(memory: Slab, pieces: number) {
+    this.#memory = memory;
+    this.#most = pieces;
+    this.#iovecs = new Slab(pieces * IOVEC);
+  }
+
+  /** False when the interface did not take it. */
+  write(fd: number, offset: number, length: number): boolean {
+    const at = offset - VIRTIO_NET_HEADER;
+    const size = length + VIRTIO_NET_HEADER;
+    return libcCalls.write(fd, this.#memory.address(at, size), size) >= 0;
+  }
+
+  /** One packet in pieces; only the first has a virtio header before it. */
+  writeMerged(fd: number, count: number, offsets: Int32Array, lengths: Int32Array): boolean {
+    if (count < 1 || count > this.#most) return false;
+    for (let index = 0; index < count; index++) {
+      const extra = index === 0 ? VIRTIO_NET_HEADER : 0;
+      const offset = (offsets[index] ?? 0) - extra;
+      const length = (lengths[index] ?? 0) + extra;
+      this.#iovecs.setPointer(index * IOVEC, this.#memory.address(offset, length));
+      this.#iovecs.setPointer(index * IOVEC + 8, length);
+    }
+    return libcCalls.writev(fd, this.#iovecs.address(0, count * IOVEC), count) >= 0;
   }
 }
 

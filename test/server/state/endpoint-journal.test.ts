@@ -1,0 +1,51 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import type { Ipv4Address } from "../../../common/ip/address.ts";
+import type { TunnelName } from "../../../common/tunnel/tunnel.ts";
+import {
+  formatEntry,
+  formatJournal,
+  type JournalEntry,
+  readJournal,
+} from "../../../server/state/endpoint-journal.ts";
+
+const alice = "alice" as TunnelName;
+const entry = (address: string, home = alice): JournalEntry => ({
+  home,
+  endpoint: { address: address as Ipv4Address, port: 4500 },
+  at: 1_767_225_600_000,
+});
+
+describe("the journal", () => {
+  it("has one line of JSON for each change", () => {
+    expect(formatEntry(entry("192.0.2.7"))).toBe(
+      '{"home":"alice","address":"192.0.2.7","port":4500,"at":1767225600000}\n',
+    );
+  });
+
+  it("says a home's last endpoint", () => {
+    const bob = "bob" as TunnelName;
+    const text = formatJournal([entry("192.0.2.7"), entry("192.0.2.9", bob), entry("192.0.2.8")]);
+    expect([...readJournal(text).values()]).toEqual([entry("192.0.2.8"), entry("192.0.2.9", bob)]);
+  });
+
+  it("is read up to the line that a power cut tore", () => {
+    const text = formatEntry(entry("192.0.2.7")) + formatEntry(entry("192.0.2.8")).slice(0, 30);
+    expect(readJournal(text).get(alice)).toEqual(entry("192.0.2.7"));
+  });
+
+  it.each([
+    ["no object", "17"],
+    ["null", "null"],
+    ["no address", '{"home":"alice","address":"192.0.2.777","port":4500,"at":1}'],
+    ["no port", '{"home":"alice","address":"192.0.2.7","port":70000,"at":1}'],
+    ["no time", '{"home":"alice","address":"192.0.2.7","port":4500}'],
+    ["no home", '{"address":"192.0.2.7","port":4500,"at":1}'],
+  ])("passes over a line that is %s", (_, line) => {
+    expect(readJournal(`${line}\n`).size).toBe(0);
+  });
+
+  it("of any text is read without complaint", () => {
+    fc.assert(fc.property(fc.string(), (text) => readJournal(text) instanceof Map));
+  });
+});
