@@ -1,0 +1,235 @@
+/**
+ * NETLINK_ROUTE: questions to the kernel and hints from it, on two sockets, so that a flood of notifications
+ * delays no answer. Payloads are made and read in `rtnetlink/`.
+ */
+
+import { readdirSync } from "node:fs";
+import { createNetlink, type NetlinkMessage, type NetlinkSocket, Protocol } from "netlink";
+import { SystemError } from "../errors.ts";
+import { decodeAcknowledgement } from "../rtnetlink/acknowledgement.ts";
+import { checked, errnoName, libcCalls, PERMISSION_HINTS } from "./linux/libc.ts";
+import { Slab } from "./linux/slab.ts";
+
+/** Message types, linux/rtnetlink.h. */
+export const RouteMessageType = {
+  newLink: 16,
+  getLink: 18,
+  newAddress: 20,
+  deleteAddress: 21,
+  getAddress: 22,
+  newRoute: 24,
+  deleteRoute: 25,
+  getRoute: 26,
+} as const;
+
+/** Flags of requests, linux/netlink.h. */
+export const RequestFlag = { dump: 0x300, exclusive: 0x200, create: 0x400 } as const;
+
+/** Groups of notifications, linux/rtnetlink.h. */
+export const RouteGroup = { link: 1, ipv4Address: 5, ipv4Route: 7, ipv4Rule: 8 } as const;
+
+export interface RouteRequest {
+  /** What is being done, for the error; lower case, such as `set the MTU of ht0`. */
+  readonly operation: string;
+  readonly type: number;
+  readonly flags?: number;
+  readonly payload: Uint8Array;
+}
+
+export interface RouteReply {
+  readonly type: number;
+  readonly payload: Uint8Array;
+}
+
+const REQUEST_TIMEOUT = 2_000; // milliseconds; the kernel answers within one, unless rtnl is held
+const DUMP_ATTEMPTS = 4;
+const RECEIVE_BUFFER = 4 * 2 ** 20; // octets; takes memory only while messages wait
+const MESSAGE_ERROR = 2; // NLMSG_ERROR
+const FLAG_DUMP_INTERRUPTED = 0x10;
+const AF_NETLINK = 16;
+const SOL_SOCKET = 1;
+const SO_RCVBUFFORCE = 33;
+const SOL_NETLINK = 270;
+const NETLINK_NO_ENOBUFS = 5;
+const NETLINK_CAP_ACK = 10;
+const NETLINK_EXT_ACK = 11;
+const NETLINK_GET_STRICT_CHK = 12;
+
+export class RouteSocket {
+  #requests: NetlinkSocket;
+  readonly #subscriptions = new Set<Subscription>();
+  /** The last request: they go one after the other, see `request`. */
+  #last: Promise<unknown> = Promise.resolve();
+  #closed = false;
+
+  /** Throws `SystemError`. */
+  constructor() {
+    this.#requests = this.#openRequests();
+  }
+
+  /**
+   * Sends one request; resolves to the kernel's answers, none for a mere acknowledgement. Rejects with
+   * `SystemError`: the kernel's refusal with its own words, or `ETIMEDOUT`.
+   */
+  request(request: RouteRequest): Promise<RouteReply[]> {
+    // One at a time: the package takes a dump for broken when the answer to another request comes amid its parts.
+    const turn = this.#last.then(() => this.#requestNow(request));
+    this.#last = turn.catch(() => undefined);
+    return turn;
+  }
+
+  /**
+   * Calls `onHint` whenever something of these groups may have changed, and why does not matter: what is true now
+   * is for `request` to find out. Returns what ends it. Throws `SystemError`.
+   */
+  subscribe(groups: readonly number[], onHint: () => void): { close(): void } {
+    const subscription = new Subscription(groups, onHint);
+    this.#subscriptions.add(subscription);
+    return {
+      close: () => {
+        this.#subscriptions.delete(subscription);
+        subscription.close();
+      },
+    };
+  }
+
+  /** Requests that are under way are rejected. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#requests.close();
+    for (const subscription of this.#subscriptions) subscription.close();
+    this.#subscriptions.clear();
+  }
+
+  #openRequests(): NetlinkSocket {
+    const socket = openSocket("open a netlink socket", false);
+    // The package closes a socket that fails; the next request finds a fresh one.
+    socket.on("error", () => {
+      if (!this.#closed && this.#requests === socket) this.#requests = this.#openRequests();
+    });
+    return socket;
+  }
+
+  async #requestNow(request: RouteRequest): Promise<RouteReply[]> {
+    for (let attempt = 1; ; attempt++) {
+      const messages = await this.#exchange(request);
+      const interrupted = messages.some(({ flags }) => (flags & FLAG_DUMP_INTERRUPTED) !== 0);
+      // What was dumped changed meanwhile: the parts may not fit together.
+      if (interrupted && attempt < DUMP_ATTEMPTS) continue;
+      return messages.map(({ type, data }) => ({ type, payload: data }));
+    }
+  }
+
+  async #exchange({ operation, type, flags = 0, payload }: RouteRequest) {
+    if (this.#closed) throw new SystemError(operation, "ECANCELED");
+    let messages: NetlinkMessage[];
+    try {
+      const options = { flags, timeout: REQUEST_TIMEOUT, checkError: false };
+      [messages] = await this.#requests.request(type, Buffer.from(payload), options);
+    } catch (cause) {
+      // The package's own time-out is the one error of its that has no code.
+      const code = this.#closed ? "ECANCELED" : (codeOf(cause) ?? "ETIMEDOUT");
+      throw new SystemError(operation, code, { cause });
+    }
+    const [first] = messages;
+    if (first?.type !== MESSAGE_ERROR) return messages;
+    const { errno, text } = decodeAcknowledgement(first.data, first.flags);
+    if (errno === 0) return [];
+    const code = errnoName(errno);
+    const hint = text ?? (code === "EPERM" ? PERMISSION_HINTS.EPERM : undefined);
+    throw new SystemError(operation, code, hint === undefined ? {} : { hint });
+  }
+}
+
+/** A socket for notifications that opens itself anew should it fail. */
+class Subscription {
+  readonly #groups: readonly number[];
+  readonly #onHint: () => void;
+  #socket: NetlinkSocket;
+  #closed = false;
+
+  constructor(groups: readonly number[], onHint: () => void) {
+    this.#groups = groups;
+    this.#onHint = onHint;
+    this.#socket = this.#open();
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#socket.close();
+  }
+
+  #open(): NetlinkSocket {
+    const socket = openSocket("subscribe to changes of addresses and routes", true);
+    const hint = () => {
+      if (!this.#closed) this.#onHint();
+    };
+    socket.on("message", hint);
+    socket.on("invalid", hint);
+    socket.on("truncatedMessage", hint);
+    socket.on("error", () => {
+      if (this.#closed) return;
+      this.#socket = this.#open();
+      hint();
+    });
+    for (const group of this.#groups) socket.addMembership(group);
+    return socket;
+  }
+}
+
+/** `ref`: whether the open socket keeps the process running. */
+function openSocket(operation: string, ref: boolean): NetlinkSocket {
+  let socket: NetlinkSocket;
+  try {
+    socket = createNetlink(Protocol.ROUTE, { ref, recvBufferSize: 0, sendBufferSize: 0 });
+  } catch (cause) {
+    throw new SystemError(operation, codeOf(cause) ?? "unknown", { cause });
+  }
+  try {
+    setOptions(fileDescriptorOf(socket, operation), operation);
+    return socket;
+  } catch (error) {
+    socket.close();
+    throw error;
+  }
+}
+
+function setOptions(fd: number, operation: string): void {
+  // An overrun of the receive buffer (ENOBUFS) aborts Node inside the package, so the kernel must not report it.
+  // Nothing is lost by that: messages are dropped only while others wait to be read, and whoever reads those asks
+  // for the present state afterwards.
+  checked(setOption(fd, SOL_NETLINK, NETLINK_NO_ENOBUFS, 1), operation);
+  // The rest makes errors better and may be missing: old kernels, no CAP_NET_ADMIN.
+  setOption(fd, SOL_NETLINK, NETLINK_EXT_ACK, 1);
+  setOption(fd, SOL_NETLINK, NETLINK_CAP_ACK, 1);
+  setOption(fd, SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1);
+  setOption(fd, SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER);
+}
+
+function setOption(fd: number, level: number, option: number, value: number): number {
+  const slab = new Slab(4);
+  slab.view.setInt32(0, value, true);
+  return libcCalls.setsockopt(fd, level, option, slab.address(0, 4), 4);
+}
+
+/** The package keeps its file descriptor to itself; the port it is bound to is unique and gives it away. */
+function fileDescriptorOf(socket: NetlinkSocket, operation: string): number {
+  const { port } = socket.address();
+  const address = new Slab(16);
+  const length = 12; // struct sockaddr_nl: family, padding, port, groups
+  for (const entry of readdirSync("/proc/self/fd")) {
+    address.octets.fill(0);
+    address.view.setUint32(12, length, true);
+    const fd = Number(entry);
+    if (libcCalls.getsockname(fd, address.address(0, length), address.address(12, 4)) < 0) continue;
+    const isNetlink = address.view.getUint16(0, true) === AF_NETLINK;
+    if (isNetlink && address.view.getUint32(4, true) === port) return fd;
+  }
+  throw new SystemError(operation, "EBADF", { hint: "its descriptor is not in /proc/self/fd" });
+}
+
+function codeOf(error: unknown): string | undefined {
+  const code = (error as { code?: unknown } | null)?.code;
+  return typeof code === "string" ? code : undefined;
+}
