@@ -1,7 +1,18 @@
 /** What the client tells of itself. Instants are wall-clock milliseconds since 1970. */
 
+import {
+  describeDataPlane,
+  describeEncapsulation,
+  describeMove,
+  describeSince,
+  describeTraffic,
+  type Reading,
+} from "../common/control/describe.ts";
 import type { DataPlaneStatus, MoveStatus, TrafficStatus } from "../common/control/traffic.ts";
 import type { Ipv4Address, Ipv6Address } from "../common/ip/address.ts";
+import type { Style } from "../common/text/style.ts";
+import { type Fact, formatFacts } from "../common/text/table.ts";
+import { formatCount, formatDuration, formatQuantity } from "../common/text/units.ts";
 import type { Encapsulation } from "../common/tunnel/tunnel.ts";
 
 export interface ClientStatus {
@@ -47,4 +58,72 @@ export interface UplinkStatus {
   readonly mtu: number;
   /** Since when we have this address there. */
   readonly since: number;
+}
+
+/** The status for people, aligned, ending in a newline. */
+export function formatClientStatus(status: ClientStatus, reading: Reading): string {
+  const { style } = reading;
+  const { uplink, lastMove, problem } = status;
+  const { text, why } = describeState(status, reading);
+  const facts: Fact[] = [["State", STATE_STYLES[status.state.kind](style)(text)]];
+  for (const line of why) facts.push(["", line]);
+  if (problem !== undefined) facts.push(["Problem", style.bad(problem)]);
+  facts.push(
+    ["Since", describeSince(status.state.since, reading)],
+    ["Our IPv4", uplink === undefined ? "none" : `${uplink.address} on ${uplink.interface}`],
+  );
+  if (uplink !== undefined) facts.push(["", `since ${describeSince(uplink.since, reading)}`]);
+  facts.push(
+    ["Last move", lastMove === undefined ? "none" : describeMove(lastMove, reading)],
+    ["Moves", formatCount(status.moves)],
+    ["Server", status.server],
+    ["Prefixes", status.prefixes.join(", ")],
+    ["Interface", `${status.interface}, ${status.address}, MTU ${status.mtu}`],
+    ["Link", `${status.linkLocal} to ${status.serverLinkLocal}`],
+    ["Carried by", describeEncapsulation(status.encapsulation)],
+    ["Data plane", describeDataPlane(status.dataPlane)],
+    ...describeTraffic(status.traffic, status.encapsulation, reading),
+    ["Announced", describeAnnouncing(status)],
+    ["Daemon", `hometun ${status.version}, process ${status.pid}`],
+    ["", `started ${describeSince(status.startedAt, reading)}`],
+  );
+  return formatFacts(facts, style.faint);
+}
+
+const STATE_STYLES: Readonly<Record<ClientState["kind"], (style: Style) => Style["good"]>> = {
+  "no-address": (style) => style.bad,
+  announcing: (style) => style.pending,
+  confirmed: (style) => style.good,
+  unanswered: (style) => style.bad,
+};
+
+/** What is so; and when it is not as it should be, what to look at. */
+function describeState(
+  status: ClientStatus,
+  reading: Reading,
+): { text: string; why: readonly string[] } {
+  const address = status.uplink?.address ?? "our address";
+  switch (status.state.kind) {
+    case "confirmed":
+      return { text: `confirmed: the server sends to ${address}`, why: [] };
+    case "announcing":
+      return { text: `announcing ${address}: the server has not confirmed it yet`, why: [] };
+    case "no-address":
+      return {
+        text: `no address: no route leads to the server ${status.server}`,
+        why: ["hometun goes on by itself as soon as one does (ip route get tells)"],
+      };
+    case "unanswered":
+      return {
+        text: `unanswered: the server has not confirmed ${address} for ${formatDuration(reading.now - status.state.since)}`,
+        why: [
+          "hometun goes on asking; look whether the server runs, whether both have",
+          `the same keys, and whether a firewall stops ${describeEncapsulation(status.encapsulation)}`,
+        ],
+      };
+  }
+}
+
+function describeAnnouncing({ advertisementsSent, hints }: ClientStatus): string {
+  return `${formatQuantity(advertisementsSent, "advertisement")}, after ${formatQuantity(hints, "hint")} of the system`;
 }

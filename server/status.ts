@@ -1,5 +1,15 @@
 /** What the server tells of itself and its homes. Instants are wall-clock milliseconds since 1970. */
 
+import {
+  describeDataPlane,
+  describeEncapsulation,
+  describeEndpoint,
+  describeMove,
+  describeRefusals,
+  describeSince,
+  describeTraffic,
+  type Reading,
+} from "../common/control/describe.ts";
 import type {
   DataPlaneStatus,
   MoveStatus,
@@ -7,6 +17,9 @@ import type {
   TrafficStatus,
 } from "../common/control/traffic.ts";
 import type { Ipv4Address, Ipv6Address } from "../common/ip/address.ts";
+import type { Style } from "../common/text/style.ts";
+import { type Column, type Fact, formatFacts, formatTable } from "../common/text/table.ts";
+import { formatCount, formatDuration, formatOctets, formatQuantity } from "../common/text/units.ts";
 import type { RefusalReason } from "../common/tunnel/data-plane.ts";
 import type { Encapsulation, Endpoint, TunnelName } from "../common/tunnel/tunnel.ts";
 
@@ -52,4 +65,123 @@ export interface HomeState {
   /** `held`: the home does not answer at its endpoint, and nothing but probes is sent there. */
   readonly kind: "never-heard" | "unconfirmed" | "confirmed" | "held";
   readonly since: number;
+}
+
+const COLUMNS: readonly Column[] = [
+  { heading: "HOME" },
+  { heading: "STATE" },
+  { heading: "ENDPOINT" },
+  { heading: "SINCE" },
+  { heading: "LAST MOVE", align: "right" },
+  { heading: "RX", align: "right" },
+  { heading: "TX", align: "right" },
+];
+
+const STATES: Readonly<
+  Record<
+    HomeState["kind"],
+    { word: string; sentence: string; style: (style: Style) => Style["good"] }
+  >
+> = {
+  confirmed: {
+    word: "confirmed",
+    sentence: "confirmed: the home answered at its endpoint",
+    style: (style) => style.good,
+  },
+  unconfirmed: {
+    word: "unconfirmed",
+    sentence: "unconfirmed: the home has not answered at its endpoint yet",
+    style: (style) => style.pending,
+  },
+  held: {
+    word: "held",
+    sentence: "held: the home does not answer at its endpoint, only probes are sent there",
+    style: (style) => style.bad,
+  },
+  "never-heard": {
+    word: "never heard",
+    sentence: "never heard: the home has not announced an address yet",
+    style: (style) => style.faint,
+  },
+};
+
+/** The status for people: a table of homes, the last moved first. */
+export function formatServerStatus(status: ServerStatus, reading: Reading): string {
+  const { style } = reading;
+  const heading = formatFacts(
+    [
+      ["Daemon", `hometun-server ${status.version}, process ${status.pid}`],
+      ["", `started ${describeSince(status.startedAt, reading)}`],
+      ["Address", status.address],
+      ["Data plane", describeDataPlane(status.dataPlane)],
+      ["Homes", describeHomes(status.homes)],
+      ["Refused", describeRefusals(status.unattributed.packets, "packet of no home")],
+      ["", describeRefusals(status.unattributed.advertisements, "advertisement of no home")],
+    ],
+    style.faint,
+  );
+  if (status.homes.length === 0) return heading;
+  return `${heading}\n${formatTable(
+    COLUMNS,
+    [...status.homes].sort(byLastMove).map((home) => rowOf(home, reading)),
+  )}`;
+}
+
+/** One home for people. */
+export function formatHomeStatus(home: HomeStatus, reading: Reading): string {
+  const { style } = reading;
+  const { endpoint, since, lastMove, advertisements } = home;
+  const state = STATES[home.state.kind];
+  const facts: Fact[] = [
+    ["Home", style.strong(home.name)],
+    ["State", state.style(style)(state.sentence)],
+    ["Since", describeSince(home.state.since, reading)],
+    ["Endpoint", endpoint === undefined ? "none" : describeEndpoint(endpoint, home.encapsulation)],
+  ];
+  if (since !== undefined) facts.push(["", `since ${describeSince(since, reading)}`]);
+  facts.push(
+    ["Last move", lastMove === undefined ? "none" : describeMove(lastMove, reading)],
+    ["Moves", formatCount(home.moves)],
+    ["Prefixes", home.prefixes.join(", ")],
+    ["Interface", `${home.interface}, MTU ${home.mtu}`],
+    ["Link", `${home.serverLinkLocal} to ${home.linkLocal}`],
+    ["Carried by", describeEncapsulation(home.encapsulation)],
+    ...describeTraffic(home.traffic, home.encapsulation, reading),
+    ["Announced", `${formatQuantity(advertisements.accepted, "advertisement")} accepted`],
+    ["", `refused: ${describeRefusals(advertisements.refused, "advertisement")}`],
+  );
+  return formatFacts(facts, style.faint);
+}
+
+function rowOf(home: HomeStatus, reading: Reading): string[] {
+  const { endpoint, since, lastMove, traffic } = home;
+  const state = STATES[home.state.kind];
+  const confirmedInMs = lastMove?.confirmedInMs;
+  return [
+    home.name,
+    state.style(reading.style)(state.word),
+    endpoint === undefined ? "-" : describeEndpoint(endpoint, home.encapsulation),
+    since === undefined ? "-" : formatDuration(reading.now - since),
+    confirmedInMs === undefined ? "-" : formatDuration(confirmedInMs),
+    formatOctets(traffic.receivedOctets),
+    formatOctets(traffic.sentOctets),
+  ];
+}
+
+/** `4: 2 confirmed, 1 held, 1 never heard` */
+function describeHomes(homes: readonly HomeStatus[]): string {
+  const counts = new Map<HomeState["kind"], number>();
+  for (const { state } of homes) counts.set(state.kind, (counts.get(state.kind) ?? 0) + 1);
+  const parts = [...Object.keys(STATES)].flatMap((kind) => {
+    const count = counts.get(kind as HomeState["kind"]);
+    return count === undefined
+      ? []
+      : [`${formatCount(count)} ${STATES[kind as HomeState["kind"]].word}`];
+  });
+  return parts.length === 0 ? "none" : `${formatCount(homes.length)}: ${parts.join(", ")}`;
+}
+
+/** The last moved first; those that never moved at the end; equals by name. */
+function byLastMove(a: HomeStatus, b: HomeStatus): number {
+  return (b.lastMove?.at ?? 0) - (a.lastMove?.at ?? 0) || (a.name < b.name ? -1 : 1);
 }

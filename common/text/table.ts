@@ -1,5 +1,7 @@
 /** Aligned text in columns. */
 
+import { widthOf } from "./style.ts";
+
 const GAP = "  ";
 
 export interface Column {
@@ -8,27 +10,37 @@ export interface Column {
   readonly align?: "left" | "right";
 }
 
+/** A line of a list of facts; a name of "" continues the line above. */
+export type Fact = readonly [name: string, value: string];
+
 /** Columns as wide as their widest cell; no trailing spaces; ends in a newline. */
 export function formatTable(
   columns: readonly Column[],
   rows: readonly (readonly string[])[],
 ): string {
   const lines = [columns.map((column) => column.heading), ...rows];
-  const widths = columns.map((_, i) => Math.max(...lines.map((line) => (line[i] ?? "").length)));
+  const widths = columns.map((_, i) => widest(lines.map((line) => line[i] ?? "")));
   const format = (line: readonly string[]) =>
     columns
       .map((column, i) => {
         const cell = line[i] ?? "";
-        const width = widths[i] ?? 0;
-        return column.align === "right" ? cell.padStart(width) : cell.padEnd(width);
+        const space = " ".repeat((widths[i] ?? 0) - widthOf(cell));
+        return column.align === "right" ? space + cell : cell + space;
       })
       .join(GAP)
       .trimEnd();
   return `${lines.map(format).join("\n")}\n`;
 }
 
-/** `name  value` lines with the values under each other; a name of "" continues the line above. */
-export function formatFacts(facts: readonly (readonly [name: string, value: string])[]): string {
-  const width = Math.max(...facts.map(([name]) => name.length));
-  return facts.map(([name, value]) => `${name.padEnd(width)}${GAP}${value}\n`).join("");
+/** `name  value` lines with the values under each other. */
+export function formatFacts(facts: readonly Fact[], name = (text: string) => text): string {
+  const width = widest(facts.map(([each]) => each));
+  return facts
+    .map(([each, value]) => `${name(each)}${" ".repeat(width - each.length)}${GAP}${value}\n`)
+    .join("");
+}
+
+/** Not `Math.max(...)`, whose arguments the stack holds: there may be 10,000. */
+function widest(texts: readonly string[]): number {
+  return texts.reduce((width, text) => Math.max(width, widthOf(text)), 0);
 }

@@ -1,0 +1,82 @@
+/** Configuration files as they lie on the disk. */
+
+import { closeSync, fstatSync, openSync, readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import type { Source } from "../config/schema.ts";
+import { ConfigError } from "../errors.ts";
+
+/** Reading or writing by group or others, inode(7). */
+const OTHERS = 0o066;
+/** Longest file read, in octets: a configuration with 10,000 homes in one file has 8 MB. */
+const LONGEST_FILE = 64 * 1024 * 1024;
+
+const REFUSALS: Readonly<Record<string, string>> = {
+  ENOENT: "no such file",
+  EACCES: "permission denied: run as root, or as its owner",
+  EPERM: "permission denied: run as root, or as its owner",
+  EISDIR: "expected a file, this is a directory",
+  ENOTDIR: "expected a directory",
+};
+
+/** Reads one file. Throws `ConfigError` when it cannot be read. */
+export function readConfigFile(file: string): Source {
+  try {
+    const descriptor = openSync(file, "r");
+    try {
+      const { mode, size } = fstatSync(descriptor);
+      if (size > LONGEST_FILE) throw new ConfigError("too long for a configuration", { file });
+      const text = readFileSync(descriptor, "utf8");
+      return { file, text, exposed: (mode & OTHERS) !== 0 && !isCredential(file) };
+    } finally {
+      closeSync(descriptor);
+    }
+  } catch (error) {
+    throw unreadable(file, error);
+  }
+}
+
+/** Reads the `*.toml` of a directory, in the order of their names; `undefined` when there is none. */
+export function readConfigDirectory(
+  directory: string,
+): readonly (Source | ConfigError)[] | undefined {
+  let names: string[];
+  try {
+    names = readdirSync(directory);
+  } catch (error) {
+    if (codeOf(error) === "ENOENT") return undefined;
+    return [unreadable(directory, error)];
+  }
+  return names
+    .filter((name) => name.endsWith(".toml") && !name.startsWith("."))
+    .sort()
+    .map((name) => {
+      try {
+        return readConfigFile(join(directory, name));
+      } catch (error) {
+        if (error instanceof ConfigError) return error;
+        throw error;
+      }
+    });
+}
+
+/**
+ * systemd hands credentials over with an access control list, whose mask looks like the group's permission; it
+ * alone guards that directory, systemd.exec(5).
+ */
+function isCredential(file: string): boolean {
+  const { CREDENTIALS_DIRECTORY } = process.env;
+  return CREDENTIALS_DIRECTORY !== undefined && file.startsWith(`${CREDENTIALS_DIRECTORY}/`);
+}
+
+/** What the system's refusal means to whoever named the file. */
+function unreadable(file: string, error: unknown): ConfigError {
+  if (error instanceof ConfigError) return error;
+  const code = codeOf(error);
+  if (code === undefined) throw error;
+  return new ConfigError(REFUSALS[code] ?? `cannot be read: ${code}`, { file });
+}
+
+function codeOf(error: unknown): string | undefined {
+  const isCoded = error instanceof Error && "code" in error && typeof error.code === "string";
+  return isCoded ? (error.code as string) : undefined;
+}
