@@ -6,7 +6,9 @@
  * A received packet goes through, in this order: sizes; replay check; authentication and decryption; recording of
  * its number; padding, pad length and next header; the inner packet's own length, which cuts TFC padding
  * (RFC 4303 section 2.7). Nothing before the authentication changes any state, so that forged packets move nothing;
- * everything after it counts as received, dummies and nonsense included.
+ * everything after it counts as received, dummies and nonsense included. With extended sequence numbers a number
+ * below the window reads as one of the next lap (RFC 4303 appendix A2.2), so such a packet is refused as not
+ * authentic rather than too old.
  *
  * Policy where the RFC leaves a choice: padding that is not 1, 2, 3, ... is refused, though the packet is authentic.
  * Both ends write it so, and a peer that does not is broken or is using it to carry something.
