@@ -255,30 +255,34 @@ function contradictions({ home, file, path }: PlacedHome, config: ServerConfig):
   return mistakes;
 }
 
+const NAME: KeyPath = ["name"];
+
 /** What only one home may have. The secrets among it are compared, never told. */
 const UNIQUE: readonly { key: KeyPath; of: (home: HomeConfig) => string }[] = [
-  { key: ["name"], of: (home) => home.name },
+  { key: NAME, of: (home) => home.name },
   { key: ["interface"], of: (home) => home.interfaceName },
   { key: ["keys", "inbound", "spi"], of: (home) => String(home.keys.inbound.spi) },
   { key: ["keys", "inbound", "key"], of: (home) => hexText(home.keys.inbound.encryptionKey) },
   { key: ["keys", "outbound", "key"], of: (home) => hexText(home.keys.outbound.encryptionKey) },
 ];
 
-/** What is wrong between homes. */
+/** What is wrong between homes. Of two with one name only that is told: they are the same file twice. */
 function collisions(homes: readonly PlacedHome[]): ConfigError[] {
   const doubles = UNIQUE.flatMap(({ key, of }) => {
     const owners = new Map<string, PlacedHome>();
     return homes.flatMap((entry) => {
       const owner = owners.get(of(entry.home));
       if (owner === undefined) owners.set(of(entry.home), entry);
-      return owner === undefined ? [] : [taken(entry, key, owner)];
+      const said = key !== NAME && owner?.home.name === entry.home.name;
+      return owner === undefined || said ? [] : [taken(entry, key, owner)];
     });
   });
   const entries = homes.flatMap((owner) =>
     owner.home.prefixes.map((prefix, place) => ({ prefix, place, owner })),
   );
   for (const { entry, other } of overlaps(entries)) {
-    const { file, path } = entry.owner;
+    const { file, path, home } = entry.owner;
+    if (entry.owner !== other.owner && home.name === other.owner.home.name) continue;
     const expectation = `overlaps ${formatIpv6Prefix(other.prefix)} of home ${other.owner.home.name}`;
     doubles.push(mistake(file, [...path, "prefixes", entry.place], expectation));
   }
@@ -286,6 +290,6 @@ function collisions(homes: readonly PlacedHome[]): ConfigError[] {
 }
 
 function taken(entry: PlacedHome, key: KeyPath, owner: PlacedHome): ConfigError {
-  const expectation = `home ${owner.home.name} in ${owner.file} has the same`;
+  const expectation = `expected one of its own, home ${owner.home.name} in ${owner.file} has the same`;
   return mistake(entry.file, [...entry.path, ...key], expectation);
 }

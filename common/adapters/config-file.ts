@@ -1,6 +1,15 @@
 /** Configuration files as they lie on the disk. */
 
-import { closeSync, fstatSync, openSync, readdirSync, readFileSync } from "node:fs";
+import {
+  closeSync,
+  fstatSync,
+  fsyncSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  unlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import type { Source } from "../config/schema.ts";
 import { ConfigError } from "../errors.ts";
@@ -16,6 +25,16 @@ const REFUSALS: Readonly<Record<string, string>> = {
   EPERM: "permission denied: run as root, or as its owner",
   EISDIR: "expected a file, this is a directory",
   ENOTDIR: "expected a directory",
+};
+
+const OWNER_ONLY = 0o600;
+const WRITE_REFUSALS: Readonly<Record<string, string>> = {
+  EEXIST: "exists already, and is not overwritten",
+  ENOENT: "its directory does not exist",
+  ENOTDIR: "its directory is a file",
+  EACCES: "no permission to write there",
+  EROFS: "the file system is read-only",
+  ENOSPC: "the disk is full",
 };
 
 /** Reads one file. Throws `ConfigError` when it cannot be read. */
@@ -57,6 +76,37 @@ export function readConfigDirectory(
         throw error;
       }
     });
+}
+
+/** A file that is to be made. */
+export interface NewFile {
+  readonly file: string;
+  readonly text: string;
+}
+
+/**
+ * Makes files that only their owner can read: all of them, or none when one cannot be made. Nothing is ever
+ * overwritten. Throws `ConfigError`.
+ */
+export function writeNewFiles(files: readonly NewFile[]): void {
+  const made: string[] = [];
+  for (const { file, text } of files) {
+    try {
+      const descriptor = openSync(file, "wx", OWNER_ONLY);
+      made.push(file);
+      try {
+        writeFileSync(descriptor, text);
+        fsyncSync(descriptor);
+      } finally {
+        closeSync(descriptor);
+      }
+    } catch (error) {
+      for (const each of made) unlinkSync(each);
+      const code = codeOf(error);
+      if (code === undefined) throw error;
+      throw new ConfigError(WRITE_REFUSALS[code] ?? `cannot be written: ${code}`, { file });
+    }
+  }
 }
 
 /**

@@ -1,0 +1,18 @@
+/** `hometun announce`: for hooks of DHCP clients, PPP and network managers. */
+
+import { Command } from "commander";
+import { askControl } from "../../common/adapters/control-socket.ts";
+import { valueOfReply } from "../../common/runtime/command-line.ts";
+import { controlSocketOf, type SocketOptions } from "./load.ts";
+import { configFileOption, socketOption } from "./options.ts";
+
+export function announceCommand(): Command {
+  return new Command("announce")
+    .description("look at the addresses now and announce the present one")
+    .addOption(configFileOption())
+    .addOption(socketOption())
+    .action(async (options: SocketOptions) => {
+      const reply = await askControl(controlSocketOf(options), { command: "announce" });
+      valueOfReply(reply);
+    });
+}

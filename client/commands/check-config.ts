@@ -1,0 +1,18 @@
+/** `hometun check-config` */
+
+import { Command } from "commander";
+import { formatIpv6Prefix } from "../../common/ip/address.ts";
+import { configOption } from "../../common/runtime/command-line.ts";
+import { CLIENT_DEFAULTS } from "../config.ts";
+import { loadConfig } from "./load.ts";
+
+export function checkConfigCommand(): Command {
+  return new Command("check-config")
+    .description("read the configuration and tell every mistake")
+    .addOption(configOption(CLIENT_DEFAULTS.file))
+    .action(({ config: file }: { config: string }) => {
+      const { server, tunnel } = loadConfig(file);
+      const prefixes = tunnel.prefixes.map(formatIpv6Prefix).join(", ");
+      process.stdout.write(`${file}: good (${prefixes} by ${server})\n`);
+    });
+}

@@ -1,0 +1,49 @@
+/** `hometun-server run` */
+
+import { Command } from "commander";
+import { ConfigMistakes } from "../../common/config/mistakes.ts";
+import { ConfigError } from "../../common/errors.ts";
+import { configOption, interruption } from "../../common/runtime/command-line.ts";
+import { type Logger, openLog } from "../../common/runtime/log.ts";
+import { runTasks } from "../../common/runtime/tasks.ts";
+import { VERSION } from "../../common/version.ts";
+import { SERVER_DEFAULTS } from "../config.ts";
+import { isReloadable, type ReloadableTask } from "../reload.ts";
+import { loadConfig } from "./load.ts";
+
+export function runCommand(): Command {
+  return new Command("run")
+    .description("serve the homes, in the foreground; SIGHUP reads the configuration anew")
+    .addOption(configOption(SERVER_DEFAULTS.file))
+    .action(async ({ config: file }: { config: string }) => {
+      const config = loadConfig(file);
+      const log = openLog(config.log);
+      const stop = interruption();
+      // Only this command needs what opens sockets and devices: the others start without it.
+      const { assemble } = await import("../assemble.ts");
+      const tasks = assemble(config, log);
+      const reloadable = tasks.filter(isReloadable);
+      process.on("SIGHUP", () => void reload(file, reloadable, log));
+      await runTasks(tasks, stop, {
+        onReady: () => log.info({ version: VERSION, homes: config.homes.length }, "ready"),
+      });
+      log.info("stopped");
+    });
+}
+
+/** A mistaken file changes nothing: the daemon goes on with what it has. */
+async function reload(file: string, tasks: readonly ReloadableTask[], log: Logger): Promise<void> {
+  try {
+    const config = loadConfig(file);
+    for (const task of tasks) await task.reload(config);
+    log.info({ file, homes: config.homes.length }, "configuration reloaded");
+  } catch (error) {
+    if (error instanceof ConfigMistakes) {
+      for (const { message } of error.mistakes) log.error({ mistake: message }, "not reloaded");
+    } else if (error instanceof ConfigError) {
+      log.error({ mistake: error.message }, "not reloaded");
+    } else {
+      log.error({ err: error }, "not reloaded");
+    }
+  }
+}
