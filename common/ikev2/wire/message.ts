@@ -44,21 +44,20 @@ export type Payload =
   | { readonly kind: "SA"; readonly proposals: readonly Proposal[] }
   | ({ readonly kind: "KE" } & KeyExchange)
   | { readonly kind: "Nonce"; readonly nonce: Uint8Array }
-  | IdentificationPayload
+  | IdentificationPayload<"IDi">
+  | IdentificationPayload<"IDr">
   | ({ readonly kind: "AUTH" } & Authentication)
   | ({ readonly kind: "CERT" } & Certificate)
   | ({ readonly kind: "CERTREQ" } & CertificateRequest)
   | ({ readonly kind: "N" } & Notify)
   | ({ readonly kind: "D" } & Delete)
   | { readonly kind: "V"; readonly vendorId: Uint8Array }
-  | {
-      readonly kind: "TSi" | "TSr";
-      readonly selectors: readonly TrafficSelector[];
-    }
+  | { readonly kind: "TSi"; readonly selectors: readonly TrafficSelector[] }
+  | { readonly kind: "TSr"; readonly selectors: readonly TrafficSelector[] }
   | ({ readonly kind: "CP" } & { readonly configuration: Configuration });
 
-export interface IdentificationPayload {
-  readonly kind: "IDi" | "IDr";
+export interface IdentificationPayload<K extends "IDi" | "IDr"> {
+  readonly kind: K;
   readonly identification: Identification;
   /** As it came, reserved octets included: that is what is authenticated (RFC 7296 section 2.15). */
   readonly body: Uint8Array;
@@ -142,10 +141,10 @@ export function notify(
   return { kind: "N", ...about, type, data };
 }
 
-export function identificationPayload(
-  kind: "IDi" | "IDr",
+export function identificationPayload<K extends "IDi" | "IDr">(
+  kind: K,
   identification: Identification,
-): IdentificationPayload {
+): IdentificationPayload<K> {
   return { kind, identification, body: encodeIdentification(identification) };
 }
 
