@@ -20,9 +20,10 @@
  * that lost its state, and the home whose NAT or ISP gave its address away. Unanswered three quick retries
  * long, the tunnel is lost, and announcing starts again as after a change.
  *
- * What an answer cannot tell: Neighbor Discovery carries no outer addresses. When the old address still works
- * (two uplinks) and the only advertisement was lost, the answer comes to the old one and is taken for
- * proof. The liveness solicitation finds out when the old address dies.
+ * What an answer cannot tell: Neighbor Discovery carries no outer addresses and no order. When the old address still
+ * works (two uplinks) and the only advertisement was lost, the answer comes to the old one and is taken for proof.
+ * And an advertisement of the old address may be overtaken by the answer for the new. The next liveness
+ * solicitation finds out about both, as soon as the old address is dead.
  */
 
 import type { Ipv4Address } from "../../common/ip/address.ts";
