@@ -260,18 +260,25 @@ describe("acknowledgements", () => {
     { name: "carried out", flags: 0x100, wire: hex(`00000000 ${answered}`), errno: 0 },
     { name: "refused", flags: 0x100, wire: hex(`9bffffff ${answered}`), errno: 101 },
     {
-      name: "refused with the kernel's words, the request left out",
+      name: "refused with the kernel's words, the request left out (NETLINK_CAP_ACK)",
       flags: 0x300,
-      wire: hex(`eaffffff ${answered}`, "0b00 0100 49203a206e6f0000"),
+      wire: hex(
+        "eaffffff 28000000 10000500 a64b016b 00000000",
+        "2100 0100 6d7475206c657373207468616e20646576696365206d696e696d756d00 000000",
+      ),
       errno: 22,
-      text: "I : no",
+      text: "mtu less than device minimum",
     },
     {
-      name: "refused with the kernel's words after the whole request",
+      name: "ip link set dev ht0 mtu 10: refused with the kernel's words after the whole request",
       flags: 0x200,
-      wire: hex("eaffffff 14000000 18000506 00000000 00000000 0a000000", "0700 0100 6e6f00"),
+      wire: hex(
+        "eaffffff 28000000 10000500 a64b016b 00000000", // -EINVAL, the request's header
+        "00000000 02000000 00000000 00000000 0800 0400 0a000000", // the request
+        "2100 0100 6d7475206c657373207468616e20646576696365206d696e696d756d00 000000",
+      ),
       errno: 22,
-      text: "no",
+      text: "mtu less than device minimum",
     },
   ])("$name", ({ flags, wire, errno, text }) => {
     expect(decodeAcknowledgement(wire, flags)).toEqual({ errno, text });
