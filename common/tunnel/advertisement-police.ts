@@ -1,9 +1,10 @@
 /**
- * Limits how many Neighbor Discovery messages a tunnel may bring in, before the kernel and the daemon's ICMPv6
+ * Limits how many Neighbor Discovery messages, and answers to probes, a tunnel may bring in, before the kernel and the daemon's ICMPv6
  * socket, which all tunnels share, see them: a home that floods harms itself only.
  */
 
 import type { PacketMemory } from "../bytes/packet-memory.ts";
+import { Icmpv6Type } from "../ip/icmpv6.ts";
 import { IPV6_HEADER_LENGTH, IpProtocol } from "../ip/ipv6.ts";
 import { TokenBucket } from "../rate-limit.ts";
 import type { Instant } from "../time.ts";
@@ -27,8 +28,9 @@ export class AdvertisementPolice {
 
   /**
    * False when the packet is, or may be, a Neighbor Discovery message beyond the rate. Every message of ICMPv6's
-   * types 133 to 137 counts; and so does every packet with an extension header to a link-local or multicast address,
-   * since the header may hide one (RFC 6980). Other traffic is always admitted, and takes nothing from the rate.
+   * types 133 to 137 counts; so do Echo Replies to a link-local address, which answer the server's probes; and so does
+   * every packet with an extension header to a link-local or multicast address, since the header may hide one
+   * (RFC 6980). Other traffic is always admitted, and takes nothing from the rate.
    */
   admit(memory: PacketMemory, offset: number, length: number, now: Instant): boolean {
     return !mayBeNeighborDiscovery(memory.octets, offset, length) || this.#bucket.take(now);
@@ -40,6 +42,7 @@ function mayBeNeighborDiscovery(octets: Uint8Array, offset: number, length: numb
   const nextHeader = octets[offset + NEXT_HEADER] ?? 0;
   if (nextHeader === IpProtocol.icmpv6) {
     const type = length > IPV6_HEADER_LENGTH ? (octets[offset + IPV6_HEADER_LENGTH] ?? 0) : 0;
+    if (type === Icmpv6Type.echoReply) return staysOnLink(octets, offset + DESTINATION);
     return type >= FIRST_NEIGHBOR_DISCOVERY && type <= LAST_NEIGHBOR_DISCOVERY;
   }
   return isExtensionHeader(nextHeader) && staysOnLink(octets, offset + DESTINATION);

@@ -10,7 +10,7 @@ import type { Endpoint, TunnelName, TunnelSpec } from "./tunnel.ts";
 export type Sending =
   /** All of them. */
   | "open"
-  /** Neighbor Discovery only: whether a home is at that address is being asked, not assumed. */
+  /** Neighbor Discovery and echo on the link only: whether a home is there is being asked, not assumed. */
   | "probes-only";
 
 /** Why the data plane refused a packet; the counters' names. */
@@ -51,7 +51,7 @@ export interface TunnelCounters {
 }
 
 export type DataPlaneEvent =
-  /** An authentic packet came through a tunnel whose sending is `probes-only`; once per silence. */
+  /** An authentic packet came through a tunnel whose sending is `probes-only`; once a second at most. */
   | { readonly kind: "heard"; readonly tunnel: TunnelName }
   /** The network says that packets of the tunnel's present MTU do not fit the path. */
   | { readonly kind: "path-mtu"; readonly tunnel: TunnelName }

@@ -1,10 +1,11 @@
 /**
  * From a Neighbor Discovery message that reached this host to a verdict: which home's tunnel did it come through,
- * and may it act? What came through no tunnel, such as an advertisement in clear from the uplink or a LAN, is
+ * and may it act? Echo Replies, the answers to our probes, come the same way. What came through no tunnel, such as an advertisement in clear from the uplink or a LAN, is
  * nobody's and moves nothing.
  */
 
 import type { Ipv4Address } from "../../common/ip/address.ts";
+import { Icmpv6Type } from "../../common/ip/icmpv6.ts";
 import {
   type AddressPolicy,
   type AdvertisementDropReason,
@@ -18,11 +19,14 @@ export type IntakeRefusal =
   /** It came through an interface that is no home's. */
   | "not-a-tunnel"
   /** Longer than Neighbor Discovery ever is. */
-  | "truncated";
+  | "truncated"
+  /** It answers a solicitation, and we never solicit. */
+  | "unasked";
 
 export type IntakeVerdict =
   | { readonly kind: "move"; readonly tunnel: TunnelName; readonly address: Ipv4Address }
-  | { readonly kind: "answer"; readonly tunnel: TunnelName }
+  /** An Echo Reply: the answer to a probe, or to somebody's ping. */
+  | { readonly kind: "echo"; readonly tunnel: TunnelName }
   | {
       readonly kind: "drop";
       readonly tunnel: TunnelName | undefined;
@@ -41,9 +45,21 @@ export class AdvertisementIntake {
 
   judge(message: InterfaceNeighborMessage, policy: AddressPolicy): IntakeVerdict {
     const spec = this.#byInterface.get(message.interfaceIndex);
-    if (spec === undefined) return { kind: "drop", tunnel: undefined, reason: "not-a-tunnel" };
+    if (spec === undefined) return drop(undefined, "not-a-tunnel");
     const tunnel = spec.name;
-    if (message.truncated) return { kind: "drop", tunnel, reason: "truncated" };
-    return { ...acceptAdvertisement(message, spec, policy), tunnel };
+    if (message.truncated) return drop(tunnel, "truncated");
+    if (message.icmp[0] === Icmpv6Type.echoReply) {
+      // Only from the home itself: what its LAN answers says nothing of where the home is.
+      return message.source === spec.peerLinkLocal
+        ? { kind: "echo", tunnel }
+        : drop(tunnel, "source");
+    }
+    const verdict = acceptAdvertisement(message, spec, policy);
+    // We ask by echo; a solicited advertisement answers a question that nobody asked.
+    return verdict.kind === "answer" ? drop(tunnel, "unasked") : { ...verdict, tunnel };
   }
+}
+
+function drop(tunnel: TunnelName | undefined, reason: IntakeRefusal): IntakeVerdict {
+  return { kind: "drop", tunnel, reason };
 }

@@ -6,6 +6,7 @@
  */
 
 import { formatIpv6, type Ipv6Address, ipv6Octets } from "../../ip/address.ts";
+import { Icmpv6Type } from "../../ip/icmpv6.ts";
 import type { InterfaceNeighborMessage } from "../../nd/interface-neighbor-message.ts";
 import { checked, libcCalls, onReadable, PERMISSION_HINTS, type Readiness } from "./libc.ts";
 import { Slab } from "./slab.ts";
@@ -29,7 +30,8 @@ const IPV6_RECVDSTOPTS = 58;
 const IPV6_RECVFRAGSIZE = 77;
 const SOL_ICMPV6 = 58;
 const ICMPV6_FILTER = 1;
-const NEIGHBOR_ADVERTISEMENT = 136;
+/** What servers listen for: advertisements, and the answers to their probes. */
+const HEARD_TYPES = [Icmpv6Type.neighborAdvertisement, Icmpv6Type.echoReply];
 const MSG_TRUNC = 0x20;
 const MSG_CTRUNC = 0x08;
 
@@ -54,7 +56,7 @@ export class InterfaceNeighborSocket {
   readonly #readiness: Readiness;
 
   /**
-   * `listener` hears every Neighbor Advertisement that reaches this host; the message's octets are valid during
+   * `listener` hears every Neighbor Advertisement and Echo Reply that reaches this host; the message's octets are valid during
    * the call only. Throws `SystemError`.
    */
   constructor(listener: (message: InterfaceNeighborMessage) => void) {
@@ -73,7 +75,7 @@ export class InterfaceNeighborSocket {
         PERMISSION_HINTS,
       );
     };
-    this.#filterAdvertisements(operation);
+    this.#filterTypes(operation);
     set(SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER);
     set(SOL_IPV6, IPV6_UNICAST_HOPS, ND_HOP_LIMIT);
     for (const option of [
@@ -165,11 +167,12 @@ export class InterfaceNeighborSocket {
   }
 
   /** RFC 3542 section 3.2; in Linux a set bit blocks the type. */
-  #filterAdvertisements(operation: string): void {
+  #filterTypes(operation: string): void {
     const { octets, words32 } = this.#slab;
     octets.fill(0xff, 0, 32);
-    words32[NEIGHBOR_ADVERTISEMENT >> 5] =
-      (words32[NEIGHBOR_ADVERTISEMENT >> 5] ?? 0) & ~(1 << (NEIGHBOR_ADVERTISEMENT & 31));
+    for (const type of HEARD_TYPES) {
+      words32[type >> 5] = (words32[type >> 5] ?? 0) & ~(1 << (type & 31));
+    }
     const filter = this.#slab.address(0, 32);
     checked(
       libcCalls.setsockopt(this.#fd, SOL_ICMPV6, ICMPV6_FILTER, filter, 32),

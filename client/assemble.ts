@@ -1,0 +1,92 @@
+/** The client's composition root: opens the adapters and gives them to the cores. */
+
+import { readFileSync } from "node:fs";
+import { controlTask } from "../common/adapters/control-socket.ts";
+import { espTransforms } from "../common/adapters/esp-transforms.ts";
+import { NeighborSocket } from "../common/adapters/neighbor-socket.ts";
+import { RouteSocket } from "../common/adapters/netlink-socket.ts";
+import { SequenceFile } from "../common/adapters/sequence-file.ts";
+import { openStateDirectory } from "../common/adapters/state-directory.ts";
+import { systemClock } from "../common/adapters/system-clock.ts";
+import { openTunnelLinks } from "../common/adapters/tunnel-link.ts";
+import { UserspaceDataPlane } from "../common/adapters/userspace-data-plane.ts";
+import { done, refused } from "../common/control/protocol.ts";
+import type { Logger } from "../common/runtime/log.ts";
+import { Closers, Failure, type Task, untilAborted } from "../common/runtime/tasks.ts";
+import { VERSION } from "../common/version.ts";
+import { AddressWatcher } from "./address-watch/watcher.ts";
+import type { ClientConfig } from "./config.ts";
+import { HomeTunnel } from "./home-tunnel.ts";
+
+const FORWARDING = "/proc/sys/net/ipv6/conf/all/forwarding";
+/** The server is one, and sends few: the limit is for a server gone mad. */
+const ADVERTISEMENTS = { rate: 10, burst: 20 };
+
+export function assemble(config: ClientConfig, log: Logger): Task[] {
+  const clock = systemClock();
+  let tunnel: HomeTunnel | undefined;
+  let hints = 0;
+
+  const tunnelTask: Task = {
+    name: "tunnel",
+    async run(signal, ready) {
+      const closers = new Closers();
+      try {
+        const state = closers.add(openStateDirectory(config.stateDirectory));
+        const sequences = closers.add(new SequenceFile(state.path("sequence-numbers")));
+        const socket = closers.add(new RouteSocket());
+        const transforms = espTransforms();
+        const dataPlane = new UserspaceDataPlane({
+          local: undefined,
+          openTransform: transforms.open,
+          crypto: transforms.name,
+          links: openTunnelLinks(socket),
+          sequences,
+          now: clock.now,
+          advertisements: ADVERTISEMENTS,
+        });
+        const watcher = new AddressWatcher({
+          socket,
+          server: config.server,
+          excludeInterface: config.tunnel.interfaceName,
+          clock,
+          log,
+        });
+        const home = new HomeTunnel({
+          config,
+          clock,
+          dataPlane,
+          hint: () => {
+            hints += 1;
+            watcher.hint();
+          },
+          openNeighbors: (name, listeners) => new NeighborSocket(name, listeners),
+          isRouter: () => readFileSync(FORWARDING, "utf8").trim() !== "0",
+          version: VERSION,
+          log,
+        });
+        closers.add(home);
+        const failure = new Failure();
+        await home.open(failure.fail);
+        closers.add(watcher);
+        await watcher.start((uplink) => home.follow(uplink));
+        tunnel = home;
+        ready();
+        await Promise.race([untilAborted(signal), failure.promise]);
+      } finally {
+        tunnel = undefined;
+        await closers.close();
+      }
+    },
+  };
+
+  return [
+    tunnelTask,
+    controlTask(config.controlSocket, (request) => {
+      if (tunnel === undefined) return refused("unavailable", "the daemon is starting");
+      if (request.command === "status") return done(tunnel.status(hints));
+      tunnel.announce();
+      return done(undefined);
+    }),
+  ];
+}

@@ -1,0 +1,311 @@
+/**
+ * The home's end of the tunnel, where an address change lives its life. It connects the address watch, the
+ * announcer, Neighbor Discovery and the data plane; none of them knows another.
+ *
+ *     address watch ── new address ──> announcer ── advertise, solicit ──> Neighbor Discovery ──> tunnel
+ *                                          ^─── answer ────────────────────────────┘
+ */
+
+import type { NeighborChannel, NeighborListeners } from "../common/adapters/neighbor-socket.ts";
+import type { Clock, Timer } from "../common/adapters/system-clock.ts";
+import { type MoveStatus, trafficOf } from "../common/control/traffic.ts";
+import type { SystemError } from "../common/errors.ts";
+import {
+  formatIpv6Prefix,
+  type Ipv4Address,
+  type Ipv6Address,
+  type Ipv6Prefix,
+} from "../common/ip/address.ts";
+import { type AddressPolicy, acceptAdvertisement, PUBLIC_ONLY } from "../common/nd/accept.ts";
+import { encodeNeighborAdvertisement } from "../common/nd/neighbor-advertisement.ts";
+import { encodeNeighborSolicitation } from "../common/nd/neighbor-solicitation.ts";
+import { ipv4LinkLayerOption, NdOptionType } from "../common/nd/option.ts";
+import { Driver } from "../common/runtime/drive.ts";
+import type { Logger } from "../common/runtime/log.ts";
+import { type Instant, later } from "../common/time.ts";
+import type { DataPlane } from "../common/tunnel/data-plane.ts";
+import { tunnelMtu } from "../common/tunnel/mtu.ts";
+import {
+  type TunnelName,
+  type TunnelSpec,
+  UDP_ENCAPSULATION_PORT,
+} from "../common/tunnel/tunnel.ts";
+import type { UplinkSnapshot } from "./address-watch/snapshot.ts";
+import { Announcer, type AnnouncerEffect, type AnnouncerInput } from "./announce/announcer.ts";
+import type { ClientConfig } from "./config.ts";
+import type { ClientStatus } from "./status.ts";
+
+/** There is one tunnel on a client; data planes want a name for it. */
+const TUNNEL = "home" as TunnelName;
+const EVERYTHING: Ipv6Prefix = { address: "::" as Ipv6Address, length: 0 };
+/** Before an uplink is known. */
+const USUAL_UPLINK_MTU = 1500; // octets
+/** How often it is looked whether the tunnel lives and what must be made durable. */
+const TICK_MS = 1_000;
+
+/** What the home's end needs of the world. */
+export interface HomeTunnelParts {
+  readonly config: ClientConfig;
+  readonly clock: Clock;
+  readonly dataPlane: DataPlane;
+  /** Look at the addresses now. */
+  readonly hint: () => void;
+  readonly openNeighbors: (interfaceName: string, listeners: NeighborListeners) => NeighborChannel;
+  /** Whether this machine forwards IPv6, for the advertisements' router flag. */
+  readonly isRouter: () => boolean;
+  readonly version: string;
+  readonly log: Logger;
+}
+
+export class HomeTunnel {
+  readonly #parts: HomeTunnelParts;
+  readonly #announcer: Announcer;
+  readonly #driver: Driver<AnnouncerInput, AnnouncerEffect>;
+  readonly #startedAt: number;
+  #neighbors: NeighborChannel | undefined;
+  #spec: TunnelSpec;
+  #uplink: UplinkSnapshot | undefined;
+  #uplinkSince: number;
+  #moves = 0;
+  #lastMove: MoveStatus | undefined;
+  #advertisementsSent = 0;
+  #problem: string | undefined;
+  #heardAt: Instant | undefined;
+  #keepaliveAt: Instant;
+  #tick: Timer | undefined;
+  #failed: (error: unknown) => void = () => undefined;
+
+  constructor(parts: HomeTunnelParts) {
+    const { config, clock } = parts;
+    this.#parts = parts;
+    this.#startedAt = clock.wall();
+    this.#uplinkSince = this.#startedAt;
+    this.#keepaliveAt = clock.now();
+    this.#spec = specOf(config, USUAL_UPLINK_MTU);
+    this.#announcer = new Announcer({ livenessIntervalMs: config.tunnel.livenessIntervalMs });
+    const perform = (effect: AnnouncerEffect) => this.#perform(effect);
+    this.#driver = new Driver({ core: this.#announcer, clock, perform });
+  }
+
+  /** Makes the tunnel stand; the address watch follows. `failed` hears what ends it later. Throws `SystemError`. */
+  async open(failed: (error: unknown) => void): Promise<void> {
+    const { config, dataPlane, log } = this.#parts;
+    const { interfaceName, prefixes, encapsulation } = config.tunnel;
+    this.#failed = failed;
+    await dataPlane.apply([this.#spec]);
+    dataPlane.setRemote(TUNNEL, { address: config.server, port: UDP_ENCAPSULATION_PORT });
+    dataPlane.onEvent((event) => {
+      if (event.kind === "path-mtu") this.#parts.hint();
+      else if (event.kind === "failed") failed(event.error);
+    });
+    this.#neighbors = this.#parts.openNeighbors(interfaceName, {
+      onAdvertisement: (icmp, source) => this.#hear(icmp, source as Ipv6Address),
+      onError: failed,
+    });
+    const fields = { interface: interfaceName, prefixes: prefixes.map(formatIpv6Prefix) };
+    log.info({ ...fields, encapsulation, dataPlane: dataPlane.kind }, "tunnel interface ready");
+    this.#scheduleTick();
+  }
+
+  /** The address watch found another way to the server, or none. */
+  follow(uplink: UplinkSnapshot | undefined): void {
+    const { clock } = this.#parts;
+    const previous = this.#uplink;
+    this.#uplink = uplink;
+    if (uplink !== undefined) this.#followMtu(uplink.mtu);
+    const sameAddress = previous?.address === uplink?.address;
+    if (sameAddress && previous?.interfaceIndex === uplink?.interfaceIndex) return;
+    this.#uplinkSince = clock.wall();
+    const from = previous?.address ?? this.#lastMove?.to;
+    if (uplink !== undefined && uplink.address !== from) {
+      this.#moves += 1;
+      this.#lastMove = { from, to: uplink.address, at: clock.wall(), confirmedInMs: undefined };
+    }
+    if (sameAddress) this.#driver.feed({ kind: "announce" });
+    else this.#driver.feed({ kind: "address", address: uplink?.address });
+  }
+
+  /** The user, or a hook of the user's network, asks for an announcement. */
+  announce(): void {
+    this.#parts.hint();
+    this.#driver.feed({ kind: "announce" });
+  }
+
+  status(hints: number): ClientStatus {
+    const { config, clock, dataPlane, version } = this.#parts;
+    const { tunnel } = config;
+    const wallOffset = clock.wall() - clock.now();
+    const { kind, since } = this.#announcer.state;
+    const uplink = this.#uplink;
+    return {
+      version,
+      pid: process.pid,
+      startedAt: this.#startedAt,
+      server: config.server,
+      interface: tunnel.interfaceName,
+      linkLocal: tunnel.linkLocal,
+      serverLinkLocal: tunnel.serverLinkLocal,
+      address: tunnel.address,
+      prefixes: tunnel.prefixes.map(formatIpv6Prefix),
+      encapsulation: tunnel.encapsulation,
+      mtu: this.#spec.mtu,
+      dataPlane: { kind: dataPlane.kind, crypto: dataPlane.crypto },
+      state: {
+        kind,
+        since: since === undefined ? this.#startedAt : Math.round(since + wallOffset),
+      },
+      uplink:
+        uplink === undefined
+          ? undefined
+          : {
+              address: uplink.address,
+              interface: uplink.interfaceName,
+              mtu: uplink.mtu,
+              since: this.#uplinkSince,
+            },
+      moves: this.#moves,
+      lastMove: this.#lastMove,
+      advertisementsSent: this.#advertisementsSent,
+      hints,
+      traffic: trafficOf(dataPlane.counters(TUNNEL), wallOffset),
+      problem: this.#problem,
+    };
+  }
+
+  async close(): Promise<void> {
+    this.#tick?.cancel();
+    this.#driver.close();
+    this.#neighbors?.close();
+    await this.#parts.dataPlane.close();
+  }
+
+  #perform(effect: AnnouncerEffect): void {
+    const { config, log } = this.#parts;
+    switch (effect.kind) {
+      case "advertise":
+        this.#advertisementsSent += 1;
+        this.#send(this.#advertisement(effect.address));
+        log.debug({ address: effect.address }, "advertisement sent");
+        break;
+      case "solicit":
+        this.#send(
+          encodeNeighborSolicitation({ target: config.tunnel.serverLinkLocal, options: [] }),
+        );
+        break;
+      case "confirmed": {
+        const confirmedInMs = Math.round(effect.elapsedMs * 10) / 10;
+        this.#problem = undefined;
+        if (this.#lastMove?.confirmedInMs === undefined && this.#lastMove !== undefined) {
+          this.#lastMove = { ...this.#lastMove, confirmedInMs };
+        }
+        log.info(
+          { address: effect.address, confirmedInMs },
+          "tunnel up, the server has our address",
+        );
+        break;
+      }
+      case "lost":
+        this.#tellUnanswered("the server answers no more, announcing again");
+        break;
+    }
+  }
+
+  /** Once, until the server has answered. */
+  #tellUnanswered(message: string): void {
+    if (this.#problem !== undefined) return;
+    const { server } = this.#parts.config;
+    this.#problem = `the server ${server} does not answer`;
+    this.#parts.log.warn({ server }, message);
+  }
+
+  #advertisement(address: Ipv4Address): Uint8Array {
+    const { config, isRouter } = this.#parts;
+    return encodeNeighborAdvertisement({
+      router: isRouter(),
+      solicited: false,
+      override: true,
+      target: config.tunnel.linkLocal,
+      options: [ipv4LinkLayerOption(NdOptionType.targetLinkLayerAddress, address)],
+    });
+  }
+
+  #send(icmp: Uint8Array): void {
+    this.#neighbors?.send(this.#parts.config.tunnel.serverLinkLocal, icmp);
+  }
+
+  /**
+   * The socket's filter has checked the hop limit and that nothing stands before ICMPv6; the destination it does
+   * not tell, and the checksum covers it.
+   */
+  #hear(icmp: Uint8Array, source: Ipv6Address): void {
+    const destination = this.#parts.config.tunnel.linkLocal;
+    const received = { source, destination, hopLimit: 255, extensionHeaders: false, icmp };
+    const verdict = acceptAdvertisement(received, this.#spec, SERVER_DOES_NOT_MOVE);
+    if (verdict.kind === "answer") this.#driver.feed({ kind: "answer" });
+    else this.#parts.log.debug({ verdict }, "advertisement ignored");
+  }
+
+  #followMtu(uplinkMtu: number): void {
+    const { config, dataPlane, log } = this.#parts;
+    const { mtu } = specOf(config, uplinkMtu);
+    if (mtu === this.#spec.mtu) return;
+    const previous = this.#spec.mtu;
+    this.#spec = { ...this.#spec, mtu };
+    dataPlane.setMtu(TUNNEL, mtu).then(
+      () => log.info({ previous, current: mtu, uplinkMtu }, "tunnel MTU changed"),
+      (error: SystemError) => this.#failed(error),
+    );
+  }
+
+  #scheduleTick(): void {
+    const { clock } = this.#parts;
+    this.#tick = clock.at(later(clock.now(), TICK_MS), () => {
+      try {
+        this.#maintain(clock.now());
+        this.#scheduleTick();
+      } catch (error) {
+        this.#failed(error);
+      }
+    });
+  }
+
+  #maintain(now: Instant): void {
+    const { config, dataPlane } = this.#parts;
+    dataPlane.flush();
+    const { heardAt, sentAt } = dataPlane.counters(TUNNEL);
+    if (heardAt !== this.#heardAt) {
+      this.#heardAt = heardAt;
+      this.#driver.feed({ kind: "heard" });
+    }
+    if (this.#announcer.state.kind === "unanswered") {
+      this.#tellUnanswered("the server does not answer, asking on");
+    }
+    const { natKeepaliveMs } = config.tunnel;
+    const quietSince = Math.max(sentAt ?? 0, this.#keepaliveAt);
+    if (natKeepaliveMs > 0 && this.#uplink !== undefined && now - quietSince >= natKeepaliveMs) {
+      this.#keepaliveAt = now;
+      dataPlane.sendKeepalive(TUNNEL);
+    }
+  }
+}
+
+/** The server is where the configuration says; no advertisement changes that. */
+const SERVER_DOES_NOT_MOVE: AddressPolicy = { allowed: PUBLIC_ONLY, ownAddresses: new Set() };
+
+function specOf(config: ClientConfig, uplinkMtu: number): TunnelSpec {
+  const { tunnel, keys } = config;
+  return {
+    name: TUNNEL,
+    interfaceName: tunnel.interfaceName,
+    encapsulation: tunnel.encapsulation,
+    localAddresses: [tunnel.linkLocal, tunnel.address],
+    peerLinkLocal: tunnel.serverLinkLocal,
+    remotePrefixes: [EVERYTHING],
+    localPrefixes: tunnel.prefixes,
+    routes: tunnel.defaultRoute ? [EVERYTHING] : [],
+    mtu: tunnel.mtu ?? tunnelMtu(uplinkMtu, tunnel.encapsulation, keys.outbound.suite),
+    clampMss: tunnel.clampMss,
+    outbound: keys.outbound,
+    inbound: keys.inbound,
+  };
+}

@@ -1,0 +1,513 @@
+/**
+ * The userspace data plane: TUN interfaces and ESP in this process, behind the port of `tunnel/data-plane.ts`.
+ *
+ *     TUN ── read ── police the inside ── segment ── seal ── sendmmsg ──> protocol 50 or UDP 4500
+ *     TUN <─ write ─ coalesce ─ police the inside ── open <── recvmmsg ──
+ *
+ * All of it happens on the event loop, a bounded number of batches a turn, in memory that was laid out once: no
+ * packet allocates anything. Buffers belong to the plane and its sockets, not to a tunnel, so that a thousand
+ * homes need no more of them than one.
+ */
+
+import { InboundSa, OutboundSa, refusalOf } from "../esp/security-association.ts";
+import type { OpenTransform } from "../esp/transform.ts";
+import type { Ipv4Address } from "../ip/address.ts";
+import { Icmpv6Type } from "../ip/icmpv6.ts";
+import { IPV6_HEADER_LENGTH, IpProtocol } from "../ip/ipv6.ts";
+import { clampMss } from "../ip/mss-clamp.ts";
+import { completeChecksum } from "../offload/checksum-words.ts";
+import { Coalescer } from "../offload/coalescer.ts";
+import { Segmenter } from "../offload/segmenter.ts";
+import {
+  checksumOffset,
+  checksumStart,
+  GsoType,
+  gsoType,
+  needsChecksum,
+} from "../offload/virtio-net-header.ts";
+import type { Instant } from "../time.ts";
+import { AdvertisementPolice } from "../tunnel/advertisement-police.ts";
+import type {
+  DataPlane,
+  DataPlaneEvent,
+  RefusalCounts,
+  RefusalReason,
+  Sending,
+  TunnelCounters,
+} from "../tunnel/data-plane.ts";
+import { planTunnels } from "../tunnel/plan.ts";
+import { TunnelSelectors } from "../tunnel/selectors.ts";
+import type { InboundSequence, OutboundSequence, SequenceStore } from "../tunnel/sequence-store.ts";
+import type { Encapsulation, Endpoint, TunnelName, TunnelSpec } from "../tunnel/tunnel.ts";
+import { EspSocket, type OutboundBatch, setDestination } from "./linux/esp-socket.ts";
+import { onReadable, type Readiness } from "./linux/libc.ts";
+import { Slab } from "./linux/slab.ts";
+import { openTun, readTun, removeTun, TunWriter } from "./linux/tun-device.ts";
+import type { TunnelLinks } from "./tunnel-link.ts";
+import { UserspaceTunnel } from "./userspace-tunnel.ts";
+
+/** Octets of a slot: the largest ESP packet, and room behind it for checksums that read whole words. */
+const SLOT = 2048;
+const SLOTS = 64;
+/** Where a packet read from a TUN interface starts; its virtio header lies before it. */
+const READ_AT = 16;
+/** A TUN read gives up to 64 KiB. */
+const READ_LENGTH = 65_536;
+const FIRST_SLOT = READ_AT + READ_LENGTH + 48;
+/** Batches of one descriptor in one turn of the event loop, so that no tunnel starves the others. */
+const BATCHES_A_TURN = 4;
+/** Octets that ESP adds at most: header, IV, padding, trailer and ICV of AES-CBC. */
+const MOST_OVERHEAD = 8 + 16 + 15 + 2 + 16;
+/** A held home that talks is told of so often, in milliseconds. */
+const HEARD_SPACING = 1_000;
+/** Sequence numbers left when more are asked for. */
+const EXTEND_BELOW = 1 << 17;
+
+const NEXT_HEADER = 6; // offsets in an IPv6 header
+const DESTINATION = 24;
+const LARGEST_PROBE = 128; // octets
+
+export interface UserspaceDataPlaneOptions {
+  /** Our own IPv4, or undefined to let the route to the peer choose it at each packet. */
+  readonly local: Ipv4Address | undefined;
+  readonly openTransform: OpenTransform<Slab>;
+  /** How `openTransform` encrypts, for people. */
+  readonly crypto: string;
+  readonly links: TunnelLinks;
+  readonly sequences: SequenceStore;
+  readonly now: () => Instant;
+  /** Advertisements that one tunnel may send a second, and at once; more never reach Neighbor Discovery. */
+  readonly advertisements: { readonly rate: number; readonly burst: number };
+}
+
+interface TunnelSequences {
+  readonly outbound: OutboundSequence;
+  readonly inbound: InboundSequence;
+}
+
+/** A socket and the tunnels whose ESP comes in through it. */
+interface Carrier {
+  readonly socket: EspSocket;
+  readonly bySpi: Map<number, UserspaceTunnel>;
+  readonly coalescer: Coalescer;
+  readonly readiness: Readiness;
+  readonly onPacket: (offset: number, length: number) => void;
+  /** What the coalescer holds and writes is this tunnel's. */
+  writingTo: UserspaceTunnel | undefined;
+}
+
+export class UserspaceDataPlane implements DataPlane {
+  readonly kind = "userspace";
+  readonly crypto: string;
+  readonly #options: UserspaceDataPlaneOptions;
+  readonly #tunnels = new Map<TunnelName, UserspaceTunnel>();
+  readonly #carriers = new Map<Encapsulation, Carrier>();
+  readonly #memory = new Slab(FIRST_SLOT + SLOTS * SLOT);
+  readonly #batch: OutboundBatch = {
+    memory: this.#memory,
+    first: FIRST_SLOT,
+    stride: SLOT,
+    slots: SLOTS,
+  };
+  readonly #segmenter = new Segmenter(this.#memory);
+  readonly #lengths = new Int32Array(SLOTS);
+  /** Tunnels that received something in this turn. */
+  readonly #heard: UserspaceTunnel[] = [];
+  readonly #unattributed: Partial<Record<RefusalReason, number>> = {};
+  readonly #listeners: ((event: DataPlaneEvent) => void)[] = [];
+  #now: Instant;
+
+  constructor(options: UserspaceDataPlaneOptions) {
+    this.#options = options;
+    this.crypto = options.crypto;
+    this.#now = options.now();
+  }
+
+  async apply(wanted: readonly TunnelSpec[]): Promise<void> {
+    const present = [...this.#tunnels.values()].map(({ spec }) => spec);
+    const plan = planTunnels(present, wanted);
+    for (const name of plan.remove) this.#remove(name);
+    const opened = plan.add.map((spec) => ({ spec, sequences: this.#openSequences(spec) }));
+    // Reservations are durable before the first packet can use them.
+    if (opened.length > 0) this.#options.sequences.sync();
+    for (const { spec, sequences } of opened) await this.#add(spec, sequences);
+    for (const spec of plan.change) await this.#change(spec);
+  }
+
+  setRemote(name: TunnelName, remote: Endpoint | undefined): void {
+    const { destination } = this.#tunnel(name);
+    if (remote === undefined) destination.address = 0;
+    else setDestination(destination, remote.address, remote.port);
+  }
+
+  setSending(name: TunnelName, sending: Sending): void {
+    const tunnel = this.#tunnel(name);
+    tunnel.sending = sending;
+    tunnel.heardToldAt = undefined;
+  }
+
+  async setMtu(name: TunnelName, mtu: number): Promise<void> {
+    const tunnel = this.#tunnel(name);
+    await this.#options.links.setMtu(tunnel.spec.interfaceName, mtu);
+    tunnel.mtu = mtu;
+    tunnel.pathMtuTold = false;
+  }
+
+  sendKeepalive(name: TunnelName): void {
+    const { spec, destination } = this.#tunnel(name);
+    if (spec.encapsulation !== "udp" || destination.address === 0) return;
+    this.#carrier("udp").socket.sendKeepalive(destination);
+  }
+
+  counters(name: TunnelName): TunnelCounters {
+    return this.#tunnel(name).counters();
+  }
+
+  unattributed(): RefusalCounts {
+    return { ...this.#unattributed };
+  }
+
+  interfaceIndex(name: TunnelName): number {
+    return this.#tunnel(name).interfaceIndex;
+  }
+
+  onEvent(listener: (event: DataPlaneEvent) => void): void {
+    this.#listeners.push(listener);
+  }
+
+  flush(): void {
+    this.#options.sequences.flush((error) => this.#tell({ kind: "failed", error }));
+  }
+
+  async close(): Promise<void> {
+    for (const name of [...this.#tunnels.keys()]) this.#remove(name);
+    for (const { socket, readiness } of this.#carriers.values()) {
+      readiness.close();
+      socket.close();
+    }
+    this.#carriers.clear();
+    this.#options.sequences.sync();
+  }
+
+  #openSequences(spec: TunnelSpec): TunnelSequences {
+    const { sequences } = this.#options;
+    return {
+      outbound: sequences.openOutbound(spec.outbound),
+      inbound: sequences.openInbound(spec.inbound),
+    };
+  }
+
+  async #add(spec: TunnelSpec, sequences: TunnelSequences): Promise<void> {
+    const carrier = this.#carrier(spec.encapsulation);
+    const tun = openTun(spec.interfaceName);
+    try {
+      const { interfaceIndex } = await this.#options.links.configure(spec);
+      const { openTransform, advertisements } = this.#options;
+      const { next, limit } = sequences.outbound;
+      const tunnel = new UserspaceTunnel({
+        spec,
+        tun,
+        interfaceIndex,
+        outbound: new OutboundSa({
+          keys: spec.outbound,
+          transform: openTransform(spec.outbound, "outbound"),
+          next,
+          limit,
+        }),
+        outboundSequence: sequences.outbound,
+        inbound: new InboundSa({
+          keys: spec.inbound,
+          transform: openTransform(spec.inbound, "inbound"),
+          window: sequences.inbound.window,
+        }),
+        inboundSequence: sequences.inbound,
+        selectors: new TunnelSelectors(spec),
+        police: new AdvertisementPolice(advertisements),
+      });
+      this.#tunnels.set(spec.name, tunnel);
+      carrier.bySpi.set(spec.inbound.spi, tunnel);
+      tunnel.readiness = onReadable(tun, () => this.#transmit(tunnel, carrier.socket));
+    } catch (error) {
+      removeTun(tun);
+      throw error;
+    }
+  }
+
+  async #change(spec: TunnelSpec): Promise<void> {
+    const tunnel = this.#tunnel(spec.name);
+    const { interfaceIndex } = await this.#options.links.configure(spec);
+    tunnel.spec = spec;
+    tunnel.interfaceIndex = interfaceIndex;
+    tunnel.selectors = new TunnelSelectors(spec);
+    tunnel.mtu = spec.mtu;
+    tunnel.pathMtuTold = false;
+  }
+
+  #remove(name: TunnelName): void {
+    const tunnel = this.#tunnel(name);
+    this.#tunnels.delete(name);
+    this.#carriers.get(tunnel.spec.encapsulation)?.bySpi.delete(tunnel.spec.inbound.spi);
+    tunnel.readiness?.close();
+    removeTun(tunnel.tun);
+    tunnel.outboundSequence.release(tunnel.outbound.next);
+    tunnel.inboundSequence.record();
+    tunnel.outbound.close();
+    tunnel.inbound.close();
+  }
+
+  #tunnel(name: TunnelName): UserspaceTunnel {
+    const tunnel = this.#tunnels.get(name);
+    if (tunnel === undefined) throw new Error(`no tunnel ${name}`);
+    return tunnel;
+  }
+
+  /** The socket for an encapsulation, opened when the first tunnel needs it. */
+  #carrier(encapsulation: Encapsulation): Carrier {
+    const standing = this.#carriers.get(encapsulation);
+    if (standing !== undefined) return standing;
+    const socket = new EspSocket(encapsulation, this.#options.local, this.#batch);
+    const writer = new TunWriter(socket.received, SLOTS);
+    const written = (result: boolean) => {
+      if (!result) carrier.writingTo?.refuse("write-failed");
+    };
+    const carrier: Carrier = {
+      socket,
+      bySpi: new Map(),
+      coalescer: new Coalescer(socket.received, {
+        packet: (offset, length) =>
+          written(writer.write(carrier.writingTo?.tun ?? -1, offset, length)),
+        merged: (count, offsets, lengths) =>
+          written(writer.writeMerged(carrier.writingTo?.tun ?? -1, count, offsets, lengths)),
+      }),
+      readiness: onReadable(socket.fd, () => this.#receive(carrier)),
+      onPacket: (offset, length) => this.#open(carrier, offset, length),
+      writingTo: undefined,
+    };
+    this.#carriers.set(encapsulation, carrier);
+    return carrier;
+  }
+
+  /** From the TUN interface to the wire. */
+  #transmit(tunnel: UserspaceTunnel, socket: EspSocket): void {
+    this.#now = this.#options.now();
+    for (let batch = 0; batch < BATCHES_A_TURN; batch++) {
+      if (!this.#transmitBatch(tunnel, socket)) break;
+    }
+    this.#extendSequence(tunnel);
+  }
+
+  /** False when the interface had nothing more to read. */
+  #transmitBatch(tunnel: UserspaceTunnel, socket: EspSocket): boolean {
+    const memory = this.#memory;
+    let filled = 0;
+    while (filled < SLOTS) {
+      const length = readTun(tunnel.tun, memory, READ_AT, READ_LENGTH);
+      if (length < 0) {
+        this.#send(tunnel, socket, filled);
+        return false;
+      }
+      const refusal = this.#refusalToSend(tunnel, length);
+      if (refusal !== undefined) {
+        tunnel.refuse(refusal);
+        continue;
+      }
+      if (gsoType(memory, READ_AT) !== GsoType.none) {
+        this.#send(tunnel, socket, filled);
+        this.#sendSegments(tunnel, socket, length);
+        return true;
+      }
+      if (!this.#fillSlot(tunnel, filled, length)) continue;
+      filled += 1;
+    }
+    this.#send(tunnel, socket, filled);
+    return true;
+  }
+
+  #refusalToSend(tunnel: UserspaceTunnel, length: number): RefusalReason | undefined {
+    const refusal = tunnel.selectors.judgeOutbound(this.#memory, READ_AT, length);
+    if (refusal !== undefined) return refusal;
+    if (tunnel.destination.address === 0) return "no-remote";
+    if (tunnel.sending === "probes-only" && !isProbe(this.#memory, length)) return "held";
+    return undefined;
+  }
+
+  /** Puts the packet that was read, which is no super-packet, into a slot and seals it. */
+  #fillSlot(tunnel: UserspaceTunnel, index: number, length: number): boolean {
+    const memory = this.#memory;
+    if (length + MOST_OVERHEAD > SLOT) {
+      tunnel.refuse("too-big");
+      return false;
+    }
+    if (needsChecksum(memory, READ_AT) && !completeGivenChecksum(memory, length)) {
+      tunnel.refuse("inner-malformed");
+      return false;
+    }
+    const slot = FIRST_SLOT + index * SLOT;
+    const inner = slot + tunnel.outbound.innerOffset;
+    memory.octets.copyWithin(inner, READ_AT, READ_AT + length);
+    return this.#seal(tunnel, index, length);
+  }
+
+  #sendSegments(tunnel: UserspaceTunnel, socket: EspSocket, length: number): void {
+    const { innerOffset } = tunnel.outbound;
+    if (!this.#segmenter.begin(READ_AT, length)) {
+      tunnel.refuse("inner-malformed");
+      return;
+    }
+    const first = FIRST_SLOT + innerOffset;
+    for (;;) {
+      const count = this.#segmenter.fill(first, SLOT, SLOTS, this.#lengths);
+      if (count === 0) return;
+      let sealed = 0;
+      while (sealed < count && this.#seal(tunnel, sealed, this.#lengths[sealed] ?? 0)) sealed += 1;
+      if (sealed < count) tunnel.refuse("sequence-exhausted", count - sealed - 1);
+      this.#send(tunnel, socket, sealed);
+    }
+  }
+
+  #seal(tunnel: UserspaceTunnel, index: number, length: number): boolean {
+    const slot = FIRST_SLOT + index * SLOT;
+    if (length + MOST_OVERHEAD > SLOT) {
+      tunnel.refuse("too-big");
+      return false;
+    }
+    if (tunnel.spec.clampMss) {
+      clampMss(this.#memory, slot + tunnel.outbound.innerOffset, length, tunnel.mtu);
+    }
+    const sealed = tunnel.outbound.seal(this.#memory, slot, length);
+    if (sealed === 0) {
+      tunnel.refuse("sequence-exhausted");
+      return false;
+    }
+    this.#lengths[index] = sealed;
+    tunnel.sentOctets += length;
+    return true;
+  }
+
+  #send(tunnel: UserspaceTunnel, socket: EspSocket, count: number): void {
+    if (count === 0) return;
+    const { failed, exceededPathMtu } = socket.send(count, this.#lengths, tunnel.destination);
+    tunnel.sentPackets += count - failed;
+    tunnel.sentAt = this.#now;
+    if (failed > 0) tunnel.refuse("send-failed", failed);
+    if (exceededPathMtu && !tunnel.pathMtuTold) {
+      tunnel.pathMtuTold = true;
+      this.#tell({ kind: "path-mtu", tunnel: tunnel.spec.name });
+    }
+  }
+
+  #extendSequence(tunnel: UserspaceTunnel): void {
+    const { outbound, outboundSequence } = tunnel;
+    if (tunnel.extending || outbound.limit - outbound.next > EXTEND_BELOW) return;
+    tunnel.extending = true;
+    outboundSequence.extend(outbound.next, (limit) => {
+      // A key whose numbers are used up gets no more: asking again would not help.
+      tunnel.extending = limit <= outbound.limit;
+      outbound.limit = limit;
+    });
+  }
+
+  /** From the wire to the TUN interfaces. */
+  #receive(carrier: Carrier): void {
+    this.#now = this.#options.now();
+    const { socket, coalescer, onPacket } = carrier;
+    for (let batch = 0; batch < BATCHES_A_TURN; batch++) {
+      const count = socket.receive(onPacket);
+      if (count === 0) break;
+      coalescer.flush();
+      carrier.writingTo = undefined;
+    }
+    for (const tunnel of this.#heard) {
+      tunnel.unrecorded = false;
+      tunnel.inboundSequence.record();
+    }
+    this.#heard.length = 0;
+  }
+
+  #open(carrier: Carrier, offset: number, length: number): void {
+    const memory = carrier.socket.received;
+    const tunnel = length < 4 ? undefined : carrier.bySpi.get(memory.view.getUint32(offset));
+    if (tunnel === undefined) {
+      const reason = length < 4 ? "malformed" : "unknown-spi";
+      this.#unattributed[reason] = (this.#unattributed[reason] ?? 0) + 1;
+      return;
+    }
+    const inner = tunnel.inbound.open(memory, offset, length);
+    if (inner < 0) {
+      tunnel.refuse(refusalOf(inner));
+      return;
+    }
+    this.#hear(tunnel, carrier.socket);
+    const packet = offset + tunnel.inbound.innerOffset;
+    const refusal = tunnel.selectors.judgeInbound(memory, packet, inner);
+    if (refusal !== undefined) {
+      tunnel.refuse(refusal);
+      return;
+    }
+    if (!tunnel.police.admit(memory, packet, inner, this.#now)) {
+      tunnel.refuse("advertisement-rate");
+      return;
+    }
+    if (tunnel.spec.clampMss) clampMss(memory, packet, inner, tunnel.mtu);
+    tunnel.receivedPackets += 1;
+    tunnel.receivedOctets += inner;
+    if (carrier.writingTo !== tunnel) {
+      carrier.coalescer.flush();
+      carrier.writingTo = tunnel;
+    }
+    carrier.coalescer.add(packet, inner);
+  }
+
+  /** The packet was authentic, whatever is inside. */
+  #hear(tunnel: UserspaceTunnel, socket: EspSocket): void {
+    tunnel.heardAt = this.#now;
+    tunnel.observedFamilyAndPort = socket.sourceFamilyAndPort;
+    tunnel.observedAddress = socket.sourceAddress;
+    if (!tunnel.unrecorded) {
+      tunnel.unrecorded = true;
+      this.#heard.push(tunnel);
+    }
+    if (
+      tunnel.sending === "probes-only" &&
+      this.#now - (tunnel.heardToldAt ?? 0) >= HEARD_SPACING
+    ) {
+      tunnel.heardToldAt = this.#now;
+      this.#tell({ kind: "heard", tunnel: tunnel.spec.name });
+    }
+  }
+
+  /** Listeners may call back in and send: not in the middle of a batch. */
+  #tell(event: DataPlaneEvent): void {
+    setImmediate(() => {
+      for (const listener of this.#listeners) listener(event);
+    });
+  }
+}
+
+/** The virtio header says where a checksum remains to be made. */
+function completeGivenChecksum(memory: Slab, length: number): boolean {
+  const start = checksumStart(memory, READ_AT);
+  return completeChecksum(memory, READ_AT, length, start, checksumOffset(memory, READ_AT));
+}
+
+/**
+ * Neighbor Discovery and echo between the two ends of the link: what may be sent to an endpoint that has not
+ * answered yet. Small, and few, since the kernel and the daemon make them and nobody else.
+ */
+function isProbe(memory: Slab, length: number): boolean {
+  const { octets } = memory;
+  if (length <= IPV6_HEADER_LENGTH || length > LARGEST_PROBE) return false;
+  if (octets[READ_AT + NEXT_HEADER] !== IpProtocol.icmpv6) return false;
+  const destination = READ_AT + DESTINATION;
+  if (octets[destination] !== 0xfe || ((octets[destination + 1] ?? 0) & 0xc0) !== 0x80)
+    return false;
+  switch (octets[READ_AT + IPV6_HEADER_LENGTH]) {
+    case Icmpv6Type.neighborSolicitation:
+    case Icmpv6Type.neighborAdvertisement:
+    case Icmpv6Type.echoRequest:
+    case Icmpv6Type.echoReply:
+      return true;
+    default:
+      return false;
+  }
+}

@@ -1,0 +1,105 @@
+/** The server's composition root: opens the adapters and gives them to the cores. */
+
+import { randomBytes } from "node:crypto";
+import { networkInterfaces } from "node:os";
+import { controlTask } from "../common/adapters/control-socket.ts";
+import { espTransforms } from "../common/adapters/esp-transforms.ts";
+import { InterfaceNeighborSocket } from "../common/adapters/linux/neighbor-socket.ts";
+import { RouteGroup, RouteSocket } from "../common/adapters/netlink-socket.ts";
+import { queryRoute } from "../common/adapters/route-query.ts";
+import { SequenceFile } from "../common/adapters/sequence-file.ts";
+import { openStateDirectory } from "../common/adapters/state-directory.ts";
+import { systemClock } from "../common/adapters/system-clock.ts";
+import { openTunnelLinks } from "../common/adapters/tunnel-link.ts";
+import { UserspaceDataPlane } from "../common/adapters/userspace-data-plane.ts";
+import { done, refused } from "../common/control/protocol.ts";
+import type { Ipv4Address } from "../common/ip/address.ts";
+import type { Logger } from "../common/runtime/log.ts";
+import { Closers, Failure, type Task, untilAborted } from "../common/runtime/tasks.ts";
+import type { TunnelName } from "../common/tunnel/tunnel.ts";
+import { VERSION } from "../common/version.ts";
+import type { ServerConfig } from "./config.ts";
+import type { ReloadableTask } from "./reload.ts";
+import { EndpointStore } from "./state/endpoint-store.ts";
+import { TunnelServer } from "./tunnel-server.ts";
+
+export function assemble(config: ServerConfig, log: Logger): Task[] {
+  const clock = systemClock();
+  let server: TunnelServer | undefined;
+
+  const tunnelsTask: ReloadableTask = {
+    name: "tunnels",
+    async run(signal, ready) {
+      const closers = new Closers();
+      const failure = new Failure();
+      try {
+        const state = closers.add(openStateDirectory(config.stateDirectory));
+        const sequences = closers.add(new SequenceFile(state.path("sequence-numbers")));
+        const store = await EndpointStore.open(state.path("endpoints"), failure.fail);
+        const socket = closers.add(new RouteSocket());
+        const transforms = espTransforms();
+        const dataPlane = new UserspaceDataPlane({
+          local: config.address,
+          openTransform: transforms.open,
+          crypto: transforms.name,
+          links: openTunnelLinks(socket),
+          sequences,
+          now: clock.now,
+          advertisements: config.advertisements,
+        });
+        const neighbors = closers.add(
+          new InterfaceNeighborSocket((message) => tunnels.hear(message)),
+        );
+        const tunnels = new TunnelServer({
+          config,
+          clock,
+          dataPlane,
+          store,
+          sendNeighbor: (interfaceIndex, destination, icmp) =>
+            neighbors.send(interfaceIndex, destination, icmp),
+          pathMtu: async (address) => (await queryRoute(socket, address))?.mtu,
+          ownAddresses,
+          randomOctets: randomBytes,
+          version: VERSION,
+          log,
+        });
+        closers.add(tunnels);
+        await tunnels.open(failure.fail);
+        closers.add(
+          socket.subscribe([RouteGroup.ipv4Address], () => tunnels.refreshOwnAddresses()),
+        );
+        server = tunnels;
+        ready();
+        await Promise.race([untilAborted(signal), failure.promise]);
+      } finally {
+        server = undefined;
+        await closers.close();
+      }
+    },
+    async reload(wanted) {
+      await server?.setHomes(wanted.homes);
+    },
+  };
+
+  return [
+    tunnelsTask,
+    controlTask(config.controlSocket, (request) => {
+      if (server === undefined) return refused("unavailable", "the daemon is starting");
+      if (request.command !== "status")
+        return refused("unknown-command", "servers do not announce");
+      if (request.home === undefined) return done(server.status());
+      const status = server.statusOf(request.home as TunnelName);
+      return status === undefined
+        ? refused("unknown-home", `no home is called ${JSON.stringify(request.home)}`)
+        : done(status);
+    }),
+  ];
+}
+
+/** This machine's IPv4 addresses. */
+function ownAddresses(): ReadonlySet<Ipv4Address> {
+  const all = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? []);
+  return new Set(
+    all.filter(({ family }) => family === "IPv4").map(({ address }) => address as Ipv4Address),
+  );
+}

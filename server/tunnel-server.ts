@@ -1,0 +1,437 @@
+/**
+ * The ISP's end of all tunnels. It connects the intake of Neighbor Discovery, the endpoint table and the data
+ * plane; none of them knows another.
+ *
+ *     Neighbor Discovery ── message ──> intake ── move, answer ──> endpoint table ── set remote, hold ──> data plane
+ *            ^──────────────────────────── probe ────────────────────────┘
+ */
+
+import type { Clock, Timer } from "../common/adapters/system-clock.ts";
+import { type MoveStatus, trafficOf } from "../common/control/traffic.ts";
+import {
+  formatIpv6Prefix,
+  type Ipv4Address,
+  type Ipv6Address,
+  type Ipv6Prefix,
+} from "../common/ip/address.ts";
+import type { UnicastScope } from "../common/ip/ipv4.ts";
+import { type AddressPolicy, PUBLIC_ONLY } from "../common/nd/accept.ts";
+import type { InterfaceNeighborMessage } from "../common/nd/interface-neighbor-message.ts";
+import { Driver } from "../common/runtime/drive.ts";
+import type { Logger } from "../common/runtime/log.ts";
+import { type Instant, later } from "../common/time.ts";
+import type { DataPlane } from "../common/tunnel/data-plane.ts";
+import { tunnelMtu } from "../common/tunnel/mtu.ts";
+import {
+  type Endpoint,
+  type TunnelName,
+  type TunnelSpec,
+  UDP_ENCAPSULATION_PORT,
+} from "../common/tunnel/tunnel.ts";
+import type { HomeConfig, ServerConfig } from "./config.ts";
+import {
+  type EndpointEffect,
+  type EndpointInput,
+  type EndpointStatus,
+  EndpointTable,
+} from "./endpoint/endpoint-table.ts";
+import { ProbeBook } from "./endpoint/probe-book.ts";
+import { AdvertisementIntake, type IntakeRefusal } from "./intake/advertisement-intake.ts";
+import type { EndpointStore } from "./state/endpoint-store.ts";
+import type { HomeStatus, ServerStatus } from "./status.ts";
+
+const EVERYTHING: Ipv6Prefix = { address: "::" as Ipv6Address, length: 0 };
+/** Until a home's path says otherwise. */
+const USUAL_PATH_MTU = 1500; // octets
+/** How often it is looked which homes carry traffic, and what must be made durable. */
+const TICK_MS = 1_000;
+/** Every home is looked at once in so many ticks. */
+const TICKS_A_ROUND = 10;
+/** A home's refused advertisements are logged once in this time, with their number. */
+const REFUSAL_LOG_MS = 60_000;
+/** When a path that was narrow may be tried at full width again, RFC 1191 section 6.3. */
+const PATH_MTU_AGE_MS = 600_000;
+
+/** What the server needs of the world. */
+export interface TunnelServerParts {
+  readonly config: ServerConfig;
+  readonly clock: Clock;
+  readonly dataPlane: DataPlane;
+  readonly store: EndpointStore;
+  /** Sends an ICMPv6 message with hop limit 255 through an interface; false when the kernel would not. */
+  readonly sendNeighbor: (
+    interfaceIndex: number,
+    destination: Ipv6Address,
+    icmp: Uint8Array,
+  ) => boolean;
+  /** Octets that fit the path to an address as far as the kernel knows, or undefined. */
+  readonly pathMtu: (address: Ipv4Address) => Promise<number | undefined>;
+  /** This machine's IPv4 addresses now. */
+  readonly ownAddresses: () => ReadonlySet<Ipv4Address>;
+  readonly randomOctets: (count: number) => Uint8Array;
+  readonly version: string;
+  readonly log: Logger;
+}
+
+/** What the server knows of a home besides the table's and the data plane's share. */
+interface Home {
+  config: HomeConfig;
+  spec: TunnelSpec;
+  interfaceIndex: number;
+  readonly probes: ProbeBook;
+  advertisementsAccepted: number;
+  readonly refused: Partial<Record<string, number>>;
+  /** All of `refused`, and how many of them the log has not told yet. */
+  refusals: number;
+  refusalsUnlogged: number;
+  refusalLoggedAt: Instant | undefined;
+  /** Where the journal says the home was when the server started. */
+  restoredFrom: Ipv4Address | undefined;
+  lastMove: MoveStatus | undefined;
+  /** When the MTU was last lowered to what the path takes. */
+  narrowedAt: Instant | undefined;
+}
+
+export class TunnelServer {
+  readonly #parts: TunnelServerParts;
+  readonly #table: EndpointTable;
+  readonly #driver: Driver<EndpointInput, EndpointEffect>;
+  readonly #intake = new AdvertisementIntake();
+  readonly #homes = new Map<TunnelName, Home>();
+  readonly #unattributed: Partial<Record<IntakeRefusal, number>> = {};
+  #policy: AddressPolicy;
+  readonly #startedAt: number;
+  #tick: Timer | undefined;
+  /** The homes still to be looked at in this round. */
+  #round: Home[] = [];
+  #failed: (error: unknown) => void = () => undefined;
+
+  constructor(parts: TunnelServerParts) {
+    const { config, clock } = parts;
+    this.#parts = parts;
+    this.#startedAt = clock.wall();
+    this.#policy = { allowed: allowedScopes(config), ownAddresses: parts.ownAddresses() };
+    this.#table = new EndpointTable({
+      sharedEndpoints: config.sharedEndpoints,
+      advertisementLimit: config.advertisements,
+    });
+    const perform = (effect: EndpointEffect) => this.#perform(effect);
+    this.#driver = new Driver({ core: this.#table, clock, perform });
+  }
+
+  /** Makes the tunnels stand. `failed` hears what ends the server later. Throws `SystemError`. */
+  async open(failed: (error: unknown) => void): Promise<void> {
+    this.#failed = failed;
+    this.#parts.dataPlane.onEvent((event) => {
+      if (event.kind === "failed") failed(event.error);
+      else if (!this.#homes.has(event.tunnel)) return;
+      else if (event.kind === "heard") this.#driver.feed({ kind: "heard", tunnel: event.tunnel });
+      else this.#followPathMtu(event.tunnel).catch(failed);
+    });
+    await this.setHomes(this.#parts.config.homes);
+    this.#scheduleTick();
+  }
+
+  /** Adds, changes and removes homes; those that stay as they are notice nothing. Throws `SystemError`. */
+  async setHomes(wanted: readonly HomeConfig[]): Promise<void> {
+    const { config, dataPlane, log } = this.#parts;
+    const specs = wanted.map((home) => {
+      const before = this.#homes.get(home.name);
+      const spec = specOf(home, config, USUAL_PATH_MTU);
+      return before?.narrowedAt === undefined ? spec : { ...spec, mtu: before.spec.mtu };
+    });
+    await dataPlane.apply(specs);
+    const names = new Set(wanted.map(({ name }) => name));
+    for (const name of [...this.#homes.keys()]) if (!names.has(name)) this.#removeHome(name);
+    wanted.forEach((home, index) => {
+      const spec = specs[index];
+      if (spec !== undefined) this.#setHome(home, spec);
+    });
+    const tunnels = [...this.#homes.values()];
+    this.#intake.setTunnels(tunnels.map(({ interfaceIndex, spec }) => [interfaceIndex, spec]));
+    log.info({ homes: this.#homes.size }, "tunnels ready");
+  }
+
+  #removeHome(name: TunnelName): void {
+    this.#homes.delete(name);
+    this.#driver.feed({ kind: "remove", tunnel: name });
+    this.#parts.log.info({ home: name }, "home removed");
+  }
+
+  #setHome(config: HomeConfig, spec: TunnelSpec): void {
+    const { dataPlane, store } = this.#parts;
+    const { name } = config;
+    const interfaceIndex = dataPlane.interfaceIndex(name);
+    const before = this.#homes.get(name);
+    if (before !== undefined) {
+      Object.assign(before, { config, spec, interfaceIndex });
+      // With new keys the data plane has a new tunnel, which must learn what the old one knew.
+      const known = this.#table.statusOf(name);
+      dataPlane.setRemote(name, known?.endpoint);
+      dataPlane.setSending(name, known?.state === "held" ? "probes-only" : "open");
+      return;
+    }
+    const known = store.recall(name);
+    this.#homes.set(name, {
+      config,
+      spec,
+      interfaceIndex,
+      probes: new ProbeBook(),
+      advertisementsAccepted: 0,
+      refused: {},
+      refusals: 0,
+      refusalsUnlogged: 0,
+      refusalLoggedAt: undefined,
+      restoredFrom: known?.endpoint.address,
+      lastMove: undefined,
+      narrowedAt: undefined,
+    });
+    this.#driver.feed({ kind: "add", tunnel: name });
+    if (known === undefined) return;
+    this.#driver.feed({ kind: "restored", tunnel: name, endpoint: known.endpoint });
+  }
+
+  /** An ICMPv6 message of the kinds we listen for reached this host. */
+  hear(message: InterfaceNeighborMessage): void {
+    const verdict = this.#intake.judge(message, this.#policy);
+    switch (verdict.kind) {
+      case "move":
+        this.#advertised(verdict.tunnel, verdict.address);
+        break;
+      case "echo":
+        this.#answered(verdict.tunnel, message.icmp);
+        break;
+      case "drop": {
+        const home = verdict.tunnel === undefined ? undefined : this.#homes.get(verdict.tunnel);
+        if (home === undefined) increment(this.#unattributed, verdict.reason);
+        else this.#refuse(home, verdict.reason);
+        break;
+      }
+    }
+  }
+
+  /** The machine's own addresses may have changed: no home may claim one of them. */
+  refreshOwnAddresses(): void {
+    this.#policy = { ...this.#policy, ownAddresses: this.#parts.ownAddresses() };
+  }
+
+  status(): ServerStatus {
+    const { config, clock, dataPlane, version } = this.#parts;
+    return {
+      version,
+      pid: process.pid,
+      startedAt: this.#startedAt,
+      address: config.address,
+      dataPlane: { kind: dataPlane.kind, crypto: dataPlane.crypto },
+      homes: [...this.#homes.values()].map((home) => this.#statusOf(home, wallOffsetOf(clock))),
+      unattributed: {
+        packets: dataPlane.unattributed(),
+        advertisements: { ...this.#unattributed },
+      },
+    };
+  }
+
+  /** Undefined when no home is called so. */
+  statusOf(name: TunnelName): HomeStatus | undefined {
+    const home = this.#homes.get(name);
+    return home === undefined ? undefined : this.#statusOf(home, wallOffsetOf(this.#parts.clock));
+  }
+
+  async close(): Promise<void> {
+    this.#tick?.cancel();
+    this.#driver.close();
+    await this.#parts.dataPlane.close();
+    await this.#parts.store.close();
+  }
+
+  #advertised(tunnel: TunnelName, address: Ipv4Address): void {
+    const home = this.#homes.get(tunnel);
+    if (home === undefined) return;
+    const refusals = home.refusals;
+    this.#driver.feed({ kind: "moved", tunnel, address, port: UDP_ENCAPSULATION_PORT });
+    if (home.refusals === refusals) home.advertisementsAccepted += 1;
+  }
+
+  #answered(tunnel: TunnelName, icmp: Uint8Array): void {
+    const move = this.#homes.get(tunnel)?.probes.redeem(icmp);
+    if (move !== undefined) this.#driver.feed({ kind: "answered", tunnel, move });
+  }
+
+  #perform(effect: EndpointEffect): void {
+    const { dataPlane, store, clock, log } = this.#parts;
+    const { tunnel } = effect;
+    const home = this.#homes.get(tunnel);
+    if (home === undefined) return;
+    switch (effect.kind) {
+      case "set-remote":
+        dataPlane.setRemote(tunnel, effect.remote);
+        break;
+      case "persist":
+        this.#moved(home, effect.endpoint);
+        store.remember({ home: tunnel, endpoint: effect.endpoint, at: clock.wall() });
+        break;
+      case "hold":
+        dataPlane.setSending(tunnel, "probes-only");
+        log.info({ home: tunnel }, "home not proven at its endpoint, sending probes only");
+        break;
+      case "release":
+        dataPlane.setSending(tunnel, "open");
+        log.info({ home: tunnel }, "home answers again, sending to it");
+        break;
+      case "probe":
+        this.#probe(home, effect.move);
+        break;
+      case "confirmed":
+        this.#confirmed(home, effect.endpoint, effect.elapsedMs);
+        break;
+      case "refused":
+        this.#refuse(home, effect.reason);
+        break;
+    }
+  }
+
+  #moved(home: Home, { address }: Endpoint): void {
+    const { clock, log } = this.#parts;
+    const from = home.lastMove?.to ?? home.restoredFrom;
+    home.lastMove = { from, to: address, at: clock.wall(), confirmedInMs: undefined };
+    const fields = { home: home.config.name, previous: from, current: address };
+    log.info(fields, "remote endpoint moved");
+  }
+
+  #confirmed(home: Home, { address }: Endpoint, elapsedMs: number): void {
+    const confirmedInMs = Math.round(elapsedMs * 10) / 10;
+    if (home.lastMove !== undefined) home.lastMove = { ...home.lastMove, confirmedInMs };
+    const fields = { home: home.config.name, address, confirmedInMs };
+    this.#parts.log.info(fields, "remote endpoint confirmed");
+  }
+
+  #probe(home: Home, move: number): void {
+    const { sendNeighbor, randomOctets } = this.#parts;
+    const message = home.probes.issue(move, randomOctets(8));
+    sendNeighbor(home.interfaceIndex, home.config.linkLocal, message);
+  }
+
+  /** One log line when it begins, and one a minute with their number while it lasts. */
+  #refuse(home: Home, reason: string): void {
+    const { clock, log } = this.#parts;
+    increment(home.refused, reason);
+    home.refusals += 1;
+    home.refusalsUnlogged += 1;
+    const now = clock.now();
+    const { refusalLoggedAt } = home;
+    if (refusalLoggedAt !== undefined && now - refusalLoggedAt < REFUSAL_LOG_MS) return;
+    const count = home.refusalsUnlogged;
+    log.warn({ home: home.config.name, reason, count }, "advertisement refused");
+    home.refusalLoggedAt = now;
+    home.refusalsUnlogged = 0;
+  }
+
+  /** What the kernel learned from the path's routers decides; it forgets after ten minutes, and so do we. */
+  async #followPathMtu(tunnel: TunnelName): Promise<void> {
+    const home = this.#homes.get(tunnel);
+    const endpoint = this.#table.statusOf(tunnel)?.endpoint;
+    if (home === undefined || endpoint === undefined || home.config.mtu !== undefined) return;
+    const pathMtu = (await this.#parts.pathMtu(endpoint.address)) ?? USUAL_PATH_MTU;
+    const { mtu } = specOf(home.config, this.#parts.config, Math.min(pathMtu, USUAL_PATH_MTU));
+    home.narrowedAt = pathMtu < USUAL_PATH_MTU ? this.#parts.clock.now() : undefined;
+    if (mtu === home.spec.mtu || this.#homes.get(tunnel) !== home) return;
+    const previous = home.spec.mtu;
+    home.spec = { ...home.spec, mtu };
+    await this.#parts.dataPlane.setMtu(tunnel, mtu);
+    this.#parts.log.info({ home: tunnel, previous, current: mtu, pathMtu }, "tunnel MTU changed");
+  }
+
+  #scheduleTick(): void {
+    const { clock } = this.#parts;
+    this.#tick = clock.at(later(clock.now(), TICK_MS), () => {
+      try {
+        this.#maintain(clock.now());
+        this.#scheduleTick();
+      } catch (error) {
+        this.#failed(error);
+      }
+    });
+  }
+
+  #maintain(now: Instant): void {
+    const { dataPlane } = this.#parts;
+    dataPlane.flush();
+    if (this.#round.length === 0) this.#round = [...this.#homes.values()];
+    const share = Math.ceil(this.#homes.size / TICKS_A_ROUND);
+    for (const home of this.#round.splice(0, share)) {
+      const { name } = home.config;
+      if (this.#homes.get(name) !== home) continue;
+      const { sentPackets } = dataPlane.counters(name);
+      this.#driver.feed({ kind: "traffic", tunnel: name, sentPackets });
+      if (home.narrowedAt !== undefined && now - home.narrowedAt > PATH_MTU_AGE_MS) {
+        this.#followPathMtu(name).catch(this.#failed);
+      }
+    }
+  }
+
+  #statusOf(home: Home, wallOffset: number): HomeStatus {
+    const { config, spec, lastMove } = home;
+    const { name } = config;
+    const known = this.#table.statusOf(name);
+    const since = Math.round((known?.since ?? 0) + wallOffset);
+    return {
+      name,
+      interface: config.interfaceName,
+      linkLocal: config.linkLocal,
+      serverLinkLocal: config.serverLinkLocal,
+      prefixes: config.prefixes.map(formatIpv6Prefix),
+      encapsulation: config.encapsulation,
+      mtu: spec.mtu,
+      state: { kind: stateOf(known?.state), since },
+      endpoint: known?.endpoint,
+      since: lastMove?.at,
+      moves: known?.moves ?? 0,
+      lastMove,
+      advertisements: { accepted: home.advertisementsAccepted, refused: { ...home.refused } },
+      traffic: trafficOf(this.#parts.dataPlane.counters(name), wallOffset),
+    };
+  }
+}
+
+/** What to add to the monotonic clock to get wall-clock milliseconds. */
+function wallOffsetOf(clock: Clock): number {
+  return clock.wall() - clock.now();
+}
+
+function stateOf(state: EndpointStatus["state"] | undefined): HomeStatus["state"]["kind"] {
+  switch (state) {
+    case undefined:
+    case "none":
+      return "never-heard";
+    case "unproven":
+      return "unconfirmed";
+    case "confirmed":
+    case "held":
+      return state;
+  }
+}
+
+function specOf(home: HomeConfig, server: ServerConfig, pathMtu: number): TunnelSpec {
+  return {
+    name: home.name,
+    interfaceName: home.interfaceName,
+    encapsulation: home.encapsulation,
+    localAddresses: [home.serverLinkLocal],
+    peerLinkLocal: home.linkLocal,
+    remotePrefixes: home.prefixes,
+    localPrefixes: [EVERYTHING],
+    routes: home.prefixes,
+    mtu: home.mtu ?? tunnelMtu(pathMtu, home.encapsulation, home.keys.outbound.suite),
+    clampMss: server.clampMss,
+    outbound: home.keys.outbound,
+    inbound: home.keys.inbound,
+  };
+}
+
+function allowedScopes(config: ServerConfig): ReadonlySet<UnicastScope> {
+  return config.allowPrivateEndpoints ? new Set(["public", "private", "shared"]) : PUBLIC_ONLY;
+}
+
+function increment(counts: Partial<Record<string, number>>, reason: string): void {
+  counts[reason] = (counts[reason] ?? 0) + 1;
+}
