@@ -12,8 +12,8 @@ import { VERSION } from "../version.ts";
 export const ExitStatus = { ok: 0, failure: 1, mistake: 2, absent: 3 } as const;
 
 const EXIT_STATUS_HELP = `
-Exit status: 0 done, 1 it failed at run time, 2 a mistake in the configuration or
-on the command line, 3 no daemon is running.`;
+Exit status: 0 done; 1 failed at run time; 2 a mistake in the configuration or
+on the command line; 3 no daemon is running.`;
 
 const WATCH_INTERVAL = 1_000; // milliseconds
 const HELP_WIDTH = 80; // columns
