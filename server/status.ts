@@ -8,6 +8,7 @@ import {
   describeRefusals,
   describeSince,
   describeTraffic,
+  listRefusals,
   type Reading,
 } from "../common/control/describe.ts";
 import type {
@@ -115,8 +116,8 @@ export function formatServerStatus(status: ServerStatus, reading: Reading): stri
       ["Address", status.address],
       ["Data plane", describeDataPlane(status.dataPlane)],
       ["Homes", describeHomes(status.homes)],
-      ["Refused", describeRefusals(status.unattributed.packets, "packet of no home")],
-      ["", describeRefusals(status.unattributed.advertisements, "advertisement of no home")],
+      ["Refused", `packets of no home: ${listRefusals(status.unattributed.packets)}`],
+      ["", `advertisements of no home: ${listRefusals(status.unattributed.advertisements)}`],
     ],
     style.faint,
   );

@@ -191,6 +191,16 @@ async function listen(server: Server, path: string, operation: string): Promise<
 
 /** Removes what a dead daemon left at `path`. Only a socket is ever removed. */
 async function clearPath(path: string, operation: string): Promise<void> {
+  const directory = dirname(path);
+  // bind(2) would say ENOENT, but libuv makes EACCES of it.
+  if (statOf(directory, operation) === undefined) {
+    throw systemError(
+      operation,
+      "ENOENT",
+      undefined,
+      `first make its directory: mkdir ${directory}`,
+    );
+  }
   const found = statOf(path, operation);
   if (found === undefined) return;
   if (!found.isSocket()) {
@@ -228,8 +238,6 @@ function connect(path: string): Promise<Socket> {
 
 function listenHint(code: string, path: string): string | undefined {
   switch (code) {
-    case "ENOENT":
-      return `the directory ${dirname(path)} is missing: mkdir ${dirname(path)}`;
     case "EACCES":
       return `no permission to write in ${dirname(path)}`;
     case "EADDRINUSE":

@@ -6,7 +6,7 @@
 import { AddressFamily, createSocket, Protocol, type RawSocket } from "raw-socket";
 import { SystemError } from "../errors.ts";
 import type { Ipv6Address } from "../ip/address.ts";
-import { Slab } from "./linux/slab.ts";
+import { type Instruction, PacketFilter, PROGRAM_LENGTH } from "./linux/packet-filter.ts";
 
 const SOL_SOCKET = 1;
 const SO_BINDTODEVICE = 25;
@@ -23,7 +23,7 @@ const ICMPV6 = 58;
  * neither, so the kernel checks them. Offsets from SKF_NET_OFF, the IPv6 header.
  */
 const SKF_NET_OFF = 0xfff00000; // -0x100000
-const FILTER: readonly (readonly [code: number, jt: number, jf: number, k: number])[] = [
+const FILTER: readonly Instruction[] = [
   [0x30, 0, 0, SKF_NET_OFF + 7], // ldb hop limit
   [0x15, 0, 5, ND_HOP_LIMIT],
   [0x30, 0, 0, SKF_NET_OFF + 6], // ldb next header
@@ -71,7 +71,9 @@ export class NeighborSocket implements NeighborChannel {
       this.#socket.setOption(SOL_SOCKET, SO_BINDTODEVICE, name, name.length);
       this.#socket.setOption(SOL_IPV6, IPV6_UNICAST_HOPS, ND_HOP_LIMIT);
       this.#socket.setOption(SOL_IPV6, IPV6_MULTICAST_HOPS, ND_HOP_LIMIT);
-      this.#attachFilter();
+      const { program } = new PacketFilter(FILTER);
+      const octets = Buffer.from(program.octets.subarray(0, PROGRAM_LENGTH));
+      this.#socket.setOption(SOL_SOCKET, SO_ATTACH_FILTER, octets, PROGRAM_LENGTH);
     } catch (cause) {
       this.#socket.close();
       throw new SystemError(operation, cause instanceof Error ? cause.message : String(cause), {
@@ -89,20 +91,5 @@ export class NeighborSocket implements NeighborChannel {
 
   close(): void {
     this.#socket.close();
-  }
-
-  /** `struct sock_fprog`: the count, then the address of the instructions. */
-  #attachFilter(): void {
-    const instructions = new Slab(FILTER.length * 8);
-    FILTER.forEach(([code, jt, jf, k], index) => {
-      instructions.view.setUint16(index * 8, code, true);
-      instructions.octets[index * 8 + 2] = jt;
-      instructions.octets[index * 8 + 3] = jf;
-      instructions.view.setUint32(index * 8 + 4, k, true);
-    });
-    const program = new Slab(16);
-    program.view.setUint16(0, FILTER.length, true);
-    program.setPointer(8, instructions.address(0, FILTER.length * 8));
-    this.#socket.setOption(SOL_SOCKET, SO_ATTACH_FILTER, Buffer.from(program.octets), 16);
   }
 }

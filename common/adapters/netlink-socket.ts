@@ -104,8 +104,7 @@ export class RouteSocket {
 
   #openRequests(): NetlinkSocket {
     const socket = openSocket("open a netlink socket", false);
-    // The package closes a socket that fails; the next request finds a fresh one.
-    socket.on("error", () => {
+    onFailure(socket, () => {
       if (!this.#closed && this.#requests === socket) this.#requests = this.#openRequests();
     });
     return socket;
@@ -165,10 +164,11 @@ class Subscription {
     const hint = () => {
       if (!this.#closed) this.#onHint();
     };
-    socket.on("message", hint);
-    socket.on("invalid", hint);
-    socket.on("truncatedMessage", hint);
-    socket.on("error", () => {
+    const soon = () => queueMicrotask(hint);
+    socket.on("message", soon);
+    socket.on("invalid", soon);
+    socket.on("truncatedMessage", soon);
+    onFailure(socket, () => {
       if (this.#closed) return;
       this.#socket = this.#open();
       hint();
@@ -193,6 +193,19 @@ function openSocket(operation: string, ref: boolean): NetlinkSocket {
     socket.close();
     throw error;
   }
+}
+
+/**
+ * Closes a socket that failed, then says so. Not within the event, nor may hints be: what a listener throws there
+ * aborts the process, past every handler.
+ */
+function onFailure(socket: NetlinkSocket, listener: () => void): void {
+  socket.on("error", () => {
+    queueMicrotask(() => {
+      socket.close();
+      listener();
+    });
+  });
 }
 
 function setOptions(fd: number, operation: string): void {

@@ -171,7 +171,7 @@ class NetlinkTunnelLinks implements TunnelLinks {
     // Kernels before 4.20 do not filter.
     return replies
       .map(({ payload }) => decodeRouteMessage(payload))
-      .filter((route) => route.protocol === ROUTE_PROTOCOL && route.table === RouteTable.main)
+      .filter(isOurs)
       .filter((route) => interfaceIndex === undefined || route.interfaceIndex === interfaceIndex);
   }
 
@@ -287,6 +287,10 @@ function routePayload(route: Ipv6Prefix, interfaceIndex: number, type: number): 
     metric: ROUTE_METRIC,
     interfaceIndex,
   });
+}
+
+function isOurs({ protocol, table, metric }: RouteMessage): boolean {
+  return protocol === ROUTE_PROTOCOL && table === RouteTable.main && metric === ROUTE_METRIC;
 }
 
 function prefixOf(route: RouteMessage): Ipv6Prefix {

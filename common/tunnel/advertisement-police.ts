@@ -8,6 +8,7 @@ import { Icmpv6Type } from "../ip/icmpv6.ts";
 import { IPV6_HEADER_LENGTH, IpProtocol } from "../ip/ipv6.ts";
 import { TokenBucket } from "../rate-limit.ts";
 import type { Instant } from "../time.ts";
+import { IDENTIFIER_OFFSET, PROBE_IDENTIFIER } from "./probe.ts";
 
 const NEXT_HEADER = 6; // offset in the IPv6 header
 const DESTINATION = 24; // offset in the IPv6 header
@@ -28,7 +29,7 @@ export class AdvertisementPolice {
 
   /**
    * False when the packet is, or may be, a Neighbor Discovery message beyond the rate. Every message of ICMPv6's
-   * types 133 to 137 counts; so do Echo Replies to a link-local address, which answer the server's probes; and so does
+   * types 133 to 137 counts; so do Echo Replies that answer a server's probes, or pretend to; and so does
    * every packet with an extension header to a link-local or multicast address, since the header may hide one
    * (RFC 6980). Other traffic is always admitted, and takes nothing from the rate.
    */
@@ -42,10 +43,16 @@ function mayBeNeighborDiscovery(octets: Uint8Array, offset: number, length: numb
   const nextHeader = octets[offset + NEXT_HEADER] ?? 0;
   if (nextHeader === IpProtocol.icmpv6) {
     const type = length > IPV6_HEADER_LENGTH ? (octets[offset + IPV6_HEADER_LENGTH] ?? 0) : 0;
-    if (type === Icmpv6Type.echoReply) return staysOnLink(octets, offset + DESTINATION);
+    if (type === Icmpv6Type.echoReply) return isProbeAnswer(octets, offset, length);
     return type >= FIRST_NEIGHBOR_DISCOVERY && type <= LAST_NEIGHBOR_DISCOVERY;
   }
   return isExtensionHeader(nextHeader) && staysOnLink(octets, offset + DESTINATION);
+}
+
+function isProbeAnswer(octets: Uint8Array, offset: number, length: number): boolean {
+  const at = offset + IPV6_HEADER_LENGTH + IDENTIFIER_OFFSET;
+  const identifier = ((octets[at] ?? 0) << 8) | (octets[at + 1] ?? 0);
+  return at + 2 <= offset + length && identifier === PROBE_IDENTIFIER;
 }
 
 function staysOnLink(octets: Uint8Array, address: number): boolean {

@@ -10,10 +10,10 @@ import { ByteReader } from "../../common/bytes/reader.ts";
 import { ByteWriter } from "../../common/bytes/writer.ts";
 import { MalformedError } from "../../common/errors.ts";
 import { decodeIcmpv6, encodeIcmpv6, Icmpv6Type } from "../../common/ip/icmpv6.ts";
+import { PROBE_IDENTIFIER } from "../../common/tunnel/probe.ts";
 
 /** A guess succeeds with probability 2^-64. */
 const NONCE = 8; // octets
-const IDENTIFIER = 0x6874; // "ht", so that people recognise them in a capture
 /** Probes of one home that may still be answered. */
 const OUTSTANDING = 3;
 
@@ -33,7 +33,7 @@ export class ProbeBook {
     if (this.#probes.length === OUTSTANDING) this.#probes.shift();
     this.#probes.push({ nonce, move });
     this.#sequence = (this.#sequence + 1) & 0xffff;
-    const body = new ByteWriter().u16(IDENTIFIER).u16(this.#sequence).octets(nonce).finish();
+    const body = new ByteWriter().u16(PROBE_IDENTIFIER).u16(this.#sequence).octets(nonce).finish();
     return encodeIcmpv6({ type: Icmpv6Type.echoRequest, code: 0, body });
   }
 
@@ -55,7 +55,7 @@ function nonceOf(icmp: Uint8Array): Uint8Array | undefined {
     const reader = new ByteReader("icmpv6", body);
     const identifier = reader.u16();
     reader.skip(2);
-    const isOurs = type === Icmpv6Type.echoReply && identifier === IDENTIFIER;
+    const isOurs = type === Icmpv6Type.echoReply && identifier === PROBE_IDENTIFIER;
     return isOurs && reader.remaining === NONCE ? reader.octets(NONCE) : undefined;
   } catch (error) {
     if (error instanceof MalformedError) return undefined;

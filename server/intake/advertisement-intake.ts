@@ -25,7 +25,7 @@ export type IntakeRefusal =
 
 export type IntakeVerdict =
   | { readonly kind: "move"; readonly tunnel: TunnelName; readonly address: Ipv4Address }
-  /** An Echo Reply: the answer to a probe, or to somebody's ping. */
+  /** An Echo Reply that may answer a probe. */
   | { readonly kind: "echo"; readonly tunnel: TunnelName }
   | {
       readonly kind: "drop";

@@ -8,7 +8,9 @@
 import { formatIpv6, type Ipv6Address, ipv6Octets } from "../../ip/address.ts";
 import { Icmpv6Type } from "../../ip/icmpv6.ts";
 import type { InterfaceNeighborMessage } from "../../nd/interface-neighbor-message.ts";
+import { IDENTIFIER_OFFSET, PROBE_IDENTIFIER } from "../../tunnel/probe.ts";
 import { checked, libcCalls, onReadable, PERMISSION_HINTS, type Readiness } from "./libc.ts";
+import { type Instruction, PacketFilter, PROGRAM_LENGTH } from "./packet-filter.ts";
 import { Slab } from "./slab.ts";
 
 const AF_INET6 = 10;
@@ -17,6 +19,7 @@ const SOCK_NONBLOCK = 0o4000;
 const SOCK_CLOEXEC = 0o2000000;
 const IPPROTO_ICMPV6 = 58;
 const SOL_SOCKET = 1;
+const SO_ATTACH_FILTER = 26;
 const SO_RCVBUFFORCE = 33;
 const SOL_IPV6 = 41;
 const IPV6_UNICAST_HOPS = 16;
@@ -28,10 +31,16 @@ const IPV6_RECVHOPOPTS = 53;
 const IPV6_RECVRTHDR = 56;
 const IPV6_RECVDSTOPTS = 58;
 const IPV6_RECVFRAGSIZE = 77;
-const SOL_ICMPV6 = 58;
-const ICMPV6_FILTER = 1;
-/** What servers listen for: advertisements, and the answers to their probes. */
-const HEARD_TYPES = [Icmpv6Type.neighborAdvertisement, Icmpv6Type.echoReply];
+/** Classic BPF on the ICMPv6 message: advertisements, and answers to our probes among all echo replies. */
+const FILTER: readonly Instruction[] = [
+  [0x30, 0, 0, 0], // ldb type
+  [0x15, 3, 0, Icmpv6Type.neighborAdvertisement],
+  [0x15, 0, 3, Icmpv6Type.echoReply],
+  [0x28, 0, 0, IDENTIFIER_OFFSET], // ldh identifier
+  [0x15, 0, 1, PROBE_IDENTIFIER],
+  [0x06, 0, 0, 0xffff], // accept
+  [0x06, 0, 0, 0], // drop
+];
 const MSG_TRUNC = 0x20;
 const MSG_CTRUNC = 0x08;
 
@@ -56,7 +65,7 @@ export class InterfaceNeighborSocket {
   readonly #readiness: Readiness;
 
   /**
-   * `listener` hears every Neighbor Advertisement and Echo Reply that reaches this host; the message's octets are valid during
+   * `listener` hears every Neighbor Advertisement and every answer to a probe that reaches this host; the message's octets are valid during
    * the call only. Throws `SystemError`.
    */
   constructor(listener: (message: InterfaceNeighborMessage) => void) {
@@ -75,7 +84,7 @@ export class InterfaceNeighborSocket {
         PERMISSION_HINTS,
       );
     };
-    this.#filterTypes(operation);
+    this.#attachFilter(operation);
     set(SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER);
     set(SOL_IPV6, IPV6_UNICAST_HOPS, ND_HOP_LIMIT);
     for (const option of [
@@ -166,19 +175,13 @@ export class InterfaceNeighborSocket {
     slab.setPointer(IOVEC + 8, messageLength);
   }
 
-  /** RFC 3542 section 3.2; in Linux a set bit blocks the type. */
-  #filterTypes(operation: string): void {
-    const { octets, words32 } = this.#slab;
-    octets.fill(0xff, 0, 32);
-    for (const type of HEARD_TYPES) {
-      words32[type >> 5] = (words32[type >> 5] ?? 0) & ~(1 << (type & 31));
-    }
-    const filter = this.#slab.address(0, 32);
+  #attachFilter(operation: string): void {
+    const { program } = new PacketFilter(FILTER);
+    const address = program.address(0, PROGRAM_LENGTH);
     checked(
-      libcCalls.setsockopt(this.#fd, SOL_ICMPV6, ICMPV6_FILTER, filter, 32),
+      libcCalls.setsockopt(this.#fd, SOL_SOCKET, SO_ATTACH_FILTER, address, PROGRAM_LENGTH),
       operation,
       PERMISSION_HINTS,
     );
-    octets.fill(0, 0, 32);
   }
 }
