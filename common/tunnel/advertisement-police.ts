@@ -1,6 +1,6 @@
 /**
- * Limits how many Neighbor Discovery messages, and answers to probes, a tunnel may bring in, before the kernel and the daemon's ICMPv6
- * socket, which all tunnels share, see them: a home that floods harms itself only.
+ * Limits how many Neighbor Discovery messages, and answers to probes, a tunnel may bring in, before the kernel and
+ * the daemon's ICMPv6 socket, which all tunnels share, see them: a home that floods harms itself only.
  */
 
 import type { PacketMemory } from "../bytes/packet-memory.ts";
