@@ -66,16 +66,20 @@ export function describeTraffic(
   ];
 }
 
-/** `3 packets: 2 replayed, 1 not-authentic`; the most frequent reason first. */
+/** `3 packets: 2 replayed, 1 not-authentic` */
 export function describeRefusals(refusals: Refusals, noun: string): string {
+  const total = Object.values(refusals).reduce<number>((sum, count = 0) => sum + count, 0);
+  return total === 0 ? "none" : `${formatQuantity(total, noun)}: ${listRefusals(refusals)}`;
+}
+
+/** `2 replayed, 1 not-authentic`: the most frequent reason first. */
+export function listRefusals(refusals: Refusals): string {
   const reasons = Object.entries(refusals)
     .map(([reason, count = 0]) => ({ reason, count }))
     .filter(({ count }) => count > 0)
     .sort((a, b) => b.count - a.count || (a.reason < b.reason ? -1 : 1));
   if (reasons.length === 0) return "none";
-  const total = reasons.reduce((sum, { count }) => sum + count, 0);
-  const list = reasons.map(({ reason, count }) => `${formatCount(count)} ${reason}`).join(", ");
-  return `${formatQuantity(total, noun)}: ${list}`;
+  return reasons.map(({ reason, count }) => `${formatCount(count)} ${reason}`).join(", ");
 }
 
 function describeVolume(packets: number, octets: number): string {

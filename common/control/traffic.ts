@@ -1,6 +1,7 @@
 /** What `status` tells of packets and moves, in both daemons. Instants are wall-clock milliseconds since 1970. */
 
 import type { Ipv4Address } from "../ip/address.ts";
+import type { Instant } from "../time.ts";
 import type { RefusalReason, TunnelCounters } from "../tunnel/data-plane.ts";
 import type { Endpoint } from "../tunnel/tunnel.ts";
 
@@ -13,7 +14,8 @@ export interface TrafficStatus {
   readonly receivedPackets: number;
   readonly receivedOctets: number;
   readonly refused: Refusals<RefusalReason>;
-  /** When an authentic packet last came. */
+  /** When a packet was last sent, and when an authentic one last came. */
+  readonly sentAt: number | undefined;
   readonly heardAt: number | undefined;
   /** Where the last authentic packet came from. Information only. */
   readonly observedSource: Endpoint | undefined;
@@ -36,6 +38,7 @@ export interface DataPlaneStatus {
 
 /** `wallOffset` is what to add to the monotonic clock to get wall-clock milliseconds. */
 export function trafficOf(counters: TunnelCounters, wallOffset: number): TrafficStatus {
-  const { heardAt, ...rest } = counters;
-  return { ...rest, heardAt: heardAt === undefined ? undefined : Math.round(heardAt + wallOffset) };
+  const wall = (instant: Instant | undefined) =>
+    instant === undefined ? undefined : Math.round(instant + wallOffset);
+  return { ...counters, sentAt: wall(counters.sentAt), heardAt: wall(counters.heardAt) };
 }
