@@ -34,7 +34,7 @@ const other: LinkSpec = {
   routes: [],
 };
 
-describe.skipIf(!canUseNamespaces())("tunnel links, in a real kernel", () => {
+describe.skipIf(!canUseNamespaces({ tun: true }))("tunnel links, in a real kernel", () => {
   let lab: Lab;
   let host: Namespace;
   let links: Running;

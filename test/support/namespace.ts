@@ -13,22 +13,31 @@
 
 import { type ChildProcess, execFile, spawn, spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
+import { existsSync } from "node:fs";
 import { createInterface } from "node:readline";
 
 const NAMESPACES = "/run/netns";
+const TUN_DEVICE = "/dev/net/tun";
 const DEFAULT_TIMEOUT = 15_000; // milliseconds; generous, since a test machine may be busy
 const GRACE = 2_000; // milliseconds from SIGTERM to SIGKILL
 
-export type Permission = { readonly granted: true } | { granted: false; readonly reason: string };
+export type Permission =
+  | { readonly granted: true }
+  | { readonly granted: false; readonly reason: string };
 
 /**
- * Whether namespaces can be made here, found out by making one. The reason is for `describe.skipIf`, and is
- * printed once so that a skipped test is not mistaken for a passed one.
+ * Whether namespaces can be made here, found out by making one, and TUN interfaces in them if asked for. Made for
+ * `describe.skipIf`: a reason against it is printed, so that a skipped test is not mistaken for a passed one.
  */
-export function canUseNamespaces(): boolean {
+export function canUseNamespaces(needs: { tun?: boolean } = {}): boolean {
   const permission = namespacePermission();
-  if (!permission.granted) process.stderr.write(`skipped: ${permission.reason}\n`);
-  return permission.granted;
+  const reason = permission.granted ? missingDevice(needs) : permission.reason;
+  if (reason !== undefined) process.stderr.write(`skipped: ${reason}\n`);
+  return reason === undefined;
+}
+
+function missingDevice({ tun = false }: { tun?: boolean }): string | undefined {
+  return tun && !existsSync(TUN_DEVICE) ? `tunnel interfaces need ${TUN_DEVICE}` : undefined;
 }
 
 let found: Permission | undefined;
