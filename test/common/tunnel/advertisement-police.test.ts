@@ -22,6 +22,15 @@ function packetOf(nextHeader: number, type: number, destination: string): Uint8A
   });
 }
 
+/** An Echo Reply with the identifier of the server's probes, 0x6874. */
+function probeAnswer(destination: string): Uint8Array {
+  const packet = packetOf(58, 129, destination);
+  packet.set([0x68, 0x74], 44);
+  return packet;
+}
+
+const shortened = (packet: Uint8Array) => packet.slice(0, 45);
+
 const ADVERTISEMENT = packetOf(58, 136, LINK_LOCAL);
 
 function admitted(police: AdvertisementPolice, packet: Uint8Array, now: number): boolean {
@@ -48,7 +57,8 @@ describe("takes from the rate", () => {
     { name: "a Neighbor Advertisement", packet: ADVERTISEMENT },
     { name: "a Neighbor Advertisement to a global address", packet: packetOf(58, 136, GLOBAL) },
     { name: "a Redirect", packet: packetOf(58, 137, LINK_LOCAL) },
-    { name: "an echo reply to the link", packet: packetOf(58, 129, LINK_LOCAL) },
+    { name: "an answer to a probe", packet: probeAnswer(LINK_LOCAL) },
+    { name: "an answer to a probe, to a global address", packet: probeAnswer(GLOBAL) },
     { name: "hop-by-hop options to the link", packet: packetOf(0, 58, LINK_LOCAL) },
     { name: "a routing header to the link", packet: packetOf(43, 58, LINK_LOCAL) },
     { name: "a fragment to the link", packet: packetOf(44, 58, "febf::1") },
@@ -68,7 +78,8 @@ describe("takes nothing from the rate, and is admitted beyond it", () => {
     { name: "TCP", packet: packetOf(6, 136, LINK_LOCAL) },
     { name: "UDP to the link", packet: packetOf(17, 136, "ff02::fb") },
     { name: "an echo request", packet: packetOf(58, 128, LINK_LOCAL) },
-    { name: "an echo reply to a global address", packet: packetOf(58, 129, GLOBAL) },
+    { name: "an answer to another's echo request", packet: packetOf(58, 129, LINK_LOCAL) },
+    { name: "an answer that ends before its identifier", packet: shortened(probeAnswer(GLOBAL)) },
     { name: "a Packet Too Big", packet: packetOf(58, 2, GLOBAL) },
     { name: "a multicast listener report", packet: packetOf(58, 143, "ff02::16") },
     { name: "the type after the last", packet: packetOf(58, 138, LINK_LOCAL) },
