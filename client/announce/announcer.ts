@@ -9,7 +9,8 @@
  * 30 s, and never given up: it is small, and the server may be away for a day.
  *
  * The server's solicited advertisement comes back. It was sent to where the server believes us to be, and it
- * reached us: the new address is confirmed, the repeats stop.
+ * reached us: the new address is confirmed, the repeats stop but for one. A second after the last advertisement a
+ * closing one says the same again, in case an older one was overtaken on the way and has moved the server back.
  *
  * No answer after the three: either all of them were lost, or the server was not there to hear them. From then
  * on every solicitation takes an advertisement with it. This goes beyond the three that the RFC allows,
@@ -120,6 +121,8 @@ interface Confirmed {
   unanswered: number;
   /** The next solicitation, or the verdict when no retry is left. */
   nextCheck: Instant | undefined;
+  /** When the closing advertisement is due, if it is still to come. */
+  closingAt: Instant | undefined;
 }
 
 type Phase = NoAddress | Announcing | Confirmed;
@@ -167,7 +170,7 @@ export class Announcer {
       case "announcing":
         return announceAgain(phase, now);
       case "confirmed":
-        return this.#checkLiveness(phase, now);
+        return [...close(phase, now), ...this.#checkLiveness(phase, now)];
     }
   }
 
@@ -209,6 +212,7 @@ export class Announcer {
       attempts,
       unanswered: 0,
       nextCheck: undefined,
+      closingAt: nextOfBurst(phase),
     };
     this.#rest(now);
     return [{ kind: "confirmed", address, elapsedMs }];
@@ -256,8 +260,15 @@ function deadlineOf(phase: Phase): Instant | undefined {
     case "announcing":
       return earliest(nextOfBurst(phase), phase.nextSolicitation);
     case "confirmed":
-      return phase.nextCheck;
+      return earliest(phase.nextCheck, phase.closingAt);
   }
+}
+
+/** The closing advertisement, if it is due. */
+function close(phase: Confirmed, now: Instant): AnnouncerEffect[] {
+  if (phase.closingAt === undefined || now < phase.closingAt) return [];
+  phase.closingAt = undefined;
+  return [{ kind: "advertise", address: phase.address }];
 }
 
 /** What is due of the repeats. The advertisement goes first, that the answer may come to the address it states. */

@@ -96,8 +96,8 @@ describe("an answer", () => {
     ]);
   });
 
-  it("stops the repeats", () => {
-    expect(runUntil(confirmed(), 60_019)).toEqual([]);
+  it("stops the repeats but the closing one", () => {
+    expect(runUntil(confirmed(), 60_019)).toEqual([[1_000, advertise(HOME)]]);
   });
 
   it("confirms once", () => {
@@ -152,8 +152,17 @@ describe("an order to announce", () => {
 });
 
 describe("once confirmed", () => {
+  it("after all three no closing one follows", () => {
+    const announcer = announcing();
+    runUntil(announcer, 2_000);
+    announcer.handle(ANSWER, at(2_010));
+    expect(runUntil(announcer, 60_000)).toEqual([]);
+  });
+
   it("the server is solicited after a minute of silence, without an advertisement", () => {
-    expect(runUntil(confirmed(), 60_050)).toEqual([[60_020, SOLICIT]]);
+    const announcer = confirmed();
+    runUntil(announcer, 1_000);
+    expect(runUntil(announcer, 60_050)).toEqual([[60_020, SOLICIT]]);
   });
 
   it("the solicitation's answer gives another minute", () => {
@@ -165,6 +174,7 @@ describe("once confirmed", () => {
 
   it("an authentic packet postpones the solicitation", () => {
     const announcer = confirmed();
+    runUntil(announcer, 1_000);
     announcer.handle(HEARD, at(50_000));
     expect(announcer.deadline).toBe(110_000);
   });
@@ -181,7 +191,7 @@ describe("once confirmed", () => {
     expect(timesOf(fired, "solicit")).toEqual([
       10_020, 10_120, 10_320, 10_720, 11_520, 11_620, 11_820, 12_220,
     ]);
-    expect(fired.slice(4, 7)).toEqual([
+    expect(fired.slice(5, 8)).toEqual([
       [11_520, { kind: "lost" }],
       [11_520, advertise(HOME)],
       [11_520, SOLICIT],
@@ -197,8 +207,9 @@ describe("once confirmed", () => {
     ]);
   });
 
-  it("nothing is ever sent when the liveness interval is 0", () => {
+  it("nothing more is ever sent when the liveness interval is 0", () => {
     const announcer = confirmed({ livenessIntervalMs: 0 });
+    runUntil(announcer, 1_000);
     announcer.handle(HEARD, at(100));
     expect(announcer.deadline).toBeUndefined();
   });
