@@ -1,0 +1,126 @@
+/** The command line as a user meets it: what is printed where, and the exit status. */
+
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { type ControlServer, serveControl } from "../../common/adapters/control-socket.ts";
+import { done } from "../../common/control/protocol.ts";
+import { CLIENT_TEXT } from "../support/config-text.ts";
+import { runMain } from "../support/program.ts";
+
+let directory: string;
+const at = (name: string) => join(directory, name);
+const hometun = (...args: string[]) => runMain("client/main.ts", ...args);
+
+beforeAll(() => {
+  directory = mkdtempSync(join(tmpdir(), "hometun-test-"));
+});
+
+afterAll(() => {
+  rmSync(directory, { recursive: true });
+});
+
+describe.concurrent("hometun", { timeout: 30_000 }, () => {
+  it("--help fits a screen of 24 lines and 80 columns", async () => {
+    const { status, stdout } = await hometun("--help");
+    expect(status).toBe(0);
+    expect(stdout).toMatch(/run.*status.*announce.*check-config.*keygen.*Exit status: 0 /s);
+    const lines = stdout.split("\n");
+    expect(lines.length).toBeLessThanOrEqual(24);
+    for (const line of lines) expect(line.length).toBeLessThanOrEqual(80);
+  });
+
+  it("keygen --help fits too", async () => {
+    const { stdout } = await hometun("keygen", "--help");
+    const lines = stdout.split("\n");
+    expect(lines.length).toBeLessThanOrEqual(24);
+    for (const line of lines) expect(line.length).toBeLessThanOrEqual(80);
+  });
+
+  it("answers a usage mistake with status 2", async () => {
+    expect(await hometun("status", "--jsn")).toEqual({
+      status: 2,
+      stdout: "",
+      stderr:
+        "hometun: unknown option '--jsn' (Did you mean --json?)\nhometun: see hometun --help\n",
+    });
+  });
+
+  it("answers configuration mistakes with status 2, one line each", async () => {
+    const file = at("mistaken.toml");
+    writeFileSync(file, CLIENT_TEXT.replace("fe80::5", "5").replace("203.0.113.1", "x"));
+    chmodSync(file, 0o600);
+    expect(await hometun("run", "-c", file)).toEqual({
+      status: 2,
+      stdout: "",
+      stderr:
+        `hometun: ${file}: server: expected an IPv4 address such as 203.0.113.1, got "x"\n` +
+        `hometun: ${file}: tunnel.server-link-local: expected a link-local address (fe80::/10) such as fe80::1, got "5"\n`,
+    });
+  });
+
+  it("answers a file that is not there with status 2", async () => {
+    const { status, stderr } = await hometun("check-config", "-c", at("none.toml"));
+    expect({ status, stderr }).toEqual({
+      status: 2,
+      stderr: `hometun: ${at("none.toml")}: no such file\n`,
+    });
+  });
+
+  it("says with status 3 that no daemon runs", async () => {
+    const { status, stderr } = await hometun("status", "--socket", at("none.sock"));
+    expect(status).toBe(3);
+    expect(stderr).toMatch(/^hometun: no daemon is running: nobody answers at .*none\.sock\n/);
+  });
+
+  it("keygen makes files that check-config finds good, and never overwrites", async () => {
+    const args = ["keygen", "--name", "alice", "--server", "203.0.113.1"];
+    args.push("--prefix", "2001:db8:a::/56", "-o", directory);
+    const made = await hometun(...args);
+    expect(made).toMatchObject({ status: 0, stderr: "" });
+    expect(made.stdout).toContain("alice.client.toml");
+    expect(made.stdout).not.toMatch(/[0-9a-f]{16}/);
+    const file = at("alice.client.toml");
+    expect(await hometun("check-config", "-c", file)).toEqual({
+      status: 0,
+      stdout: `${file}: good (2001:db8:a::/56 by 203.0.113.1)\n`,
+      stderr: "",
+    });
+    expect(await hometun(...args)).toMatchObject({
+      status: 2,
+      stderr: `hometun: ${file}: exists already, and is not overwritten\n`,
+    });
+  });
+
+  it("keygen says what it expects", async () => {
+    const { status, stderr } = await hometun(
+      ...["keygen", "--name", "a b", "--server", "0.0.0.0", "--prefix", "2001:db8::/8"],
+    );
+    expect(status).toBe(2);
+    expect(stderr.split("\n").map((line) => line.split(": ")[2])).toEqual([
+      "name",
+      "server",
+      "prefix[0]",
+      undefined,
+    ]);
+  });
+
+  it("status and announce talk to the daemon's socket", async () => {
+    const path = at("control.sock");
+    const asked: string[] = [];
+    const server: ControlServer = await serveControl(path, (request) => {
+      asked.push(request.command);
+      return done({ pid: 1, prefixes: ["2001:db8:a::/56"] });
+    });
+    const status = await hometun("status", "--json", "--socket", path);
+    expect(JSON.parse(status.stdout)).toEqual({ pid: 1, prefixes: ["2001:db8:a::/56"] });
+    expect(await hometun("announce", "--socket", path)).toEqual({
+      status: 0,
+      stdout: "",
+      stderr: "",
+    });
+    expect(asked).toEqual(["status", "announce"]);
+    await server.close();
+  });
+});

@@ -1,0 +1,77 @@
+/** The command line as an operator meets it: what is printed where, and the exit status. */
+
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { serveControl } from "../../common/adapters/control-socket.ts";
+import { refused } from "../../common/control/protocol.ts";
+import { homeText } from "../support/config-text.ts";
+import { runMain } from "../support/program.ts";
+
+let directory: string;
+const at = (name: string) => join(directory, name);
+const server = (...args: string[]) => runMain("server/main.ts", ...args);
+
+const write = (name: string, text: string, mode: number) => {
+  writeFileSync(at(name), text);
+  chmodSync(at(name), mode);
+};
+
+beforeAll(() => {
+  directory = mkdtempSync(join(tmpdir(), "hometun-test-"));
+  for (const homes of ["homes", "exposed"]) mkdirSync(at(homes));
+  write("homes/alice.toml", homeText(), 0o600);
+  write("exposed/alice.toml", homeText(), 0o644);
+  for (const homes of ["homes", "exposed"]) {
+    write(`${homes}.toml`, `address = "203.0.113.1"\nhomes = "${at(homes)}"\n`, 0o644);
+  }
+});
+
+afterAll(() => {
+  rmSync(directory, { recursive: true });
+});
+
+describe.concurrent("hometun-server", { timeout: 30_000 }, () => {
+  it("--help fits a screen of 24 lines and 80 columns", async () => {
+    const { status, stdout } = await server("--help");
+    expect(status).toBe(0);
+    const lines = stdout.split("\n");
+    expect(lines.length).toBeLessThanOrEqual(24);
+    for (const line of lines) expect(line.length).toBeLessThanOrEqual(80);
+  });
+
+  it("check-config reads the homes' files", async () => {
+    expect(await server("check-config", "-c", at("homes.toml"))).toEqual({
+      status: 0,
+      stdout: `${at("homes.toml")}: good (1 home at 203.0.113.1)\n`,
+      stderr: "",
+    });
+  });
+
+  it("refuses keys that others can read, and says how to mend it", async () => {
+    const file = at("exposed/alice.toml");
+    expect(await server("run", "-c", at("exposed.toml"))).toEqual({
+      status: 2,
+      stdout: "",
+      stderr: `hometun-server: ${file}: holds keys, so only its owner may read and write it: chmod 600 ${file}\n`,
+    });
+  });
+
+  it("says with status 3 that no daemon runs", async () => {
+    const { status } = await server("status", "alice", "--socket", at("none.sock"));
+    expect(status).toBe(3);
+  });
+
+  it("answers an unknown home with status 2", async () => {
+    const control = await serveControl(at("control.sock"), (request) =>
+      refused("unknown-home", `no home is called ${"home" in request ? request.home : "?"}`),
+    );
+    expect(await server("status", "bob", "--socket", at("control.sock"))).toEqual({
+      status: 2,
+      stdout: "",
+      stderr: "hometun-server: no home is called bob\n",
+    });
+    await control.close();
+  });
+});
