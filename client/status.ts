@@ -83,7 +83,7 @@ export function formatClientStatus(status: ClientStatus, reading: Reading): stri
     ["Carried by", describeEncapsulation(status.encapsulation)],
     ["Data plane", describeDataPlane(status.dataPlane)],
     ...describeTraffic(status.traffic, status.encapsulation, reading),
-    ["Announced", describeAnnouncing(status)],
+    ["Announced", formatQuantity(status.advertisementsSent, "advertisement")],
     ["Daemon", `hometun ${status.version}, process ${status.pid}`],
     ["", `started ${describeSince(status.startedAt, reading)}`],
   );
@@ -122,8 +122,4 @@ function describeState(
         ],
       };
   }
-}
-
-function describeAnnouncing({ advertisementsSent, hints }: ClientStatus): string {
-  return `${formatQuantity(advertisementsSent, "advertisement")}, after ${formatQuantity(hints, "hint")} of the system`;
 }

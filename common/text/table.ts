@@ -36,7 +36,10 @@ export function formatTable(
 export function formatFacts(facts: readonly Fact[], name = (text: string) => text): string {
   const width = widest(facts.map(([each]) => each));
   return facts
-    .map(([each, value]) => `${name(each)}${" ".repeat(width - each.length)}${GAP}${value}\n`)
+    .map(([each, value]) => {
+      const shown = each === "" ? "" : name(each);
+      return `${shown}${" ".repeat(width - each.length)}${GAP}${value}\n`;
+    })
     .join("");
 }
 

@@ -69,7 +69,7 @@ Sent        1,234,567 packets, 1.40 GiB
 Received    1 packet, 64 B
 Heard       250 ms ago, from 203.0.113.1:4500
 Refused     1,002 packets: 1,000 not-authentic, 2 replayed
-Announced   9 advertisements, after 1 hint of the system
+Announced   9 advertisements
 Daemon      hometun 0.1.0, process 4242
             started 2026-11-20 04:56:56 (1 d 2 h)
 `);
