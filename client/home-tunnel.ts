@@ -23,7 +23,7 @@ import { ipv4LinkLayerOption, NdOptionType } from "../common/nd/option.ts";
 import { Driver } from "../common/runtime/drive.ts";
 import type { Logger } from "../common/runtime/log.ts";
 import { type Instant, later } from "../common/time.ts";
-import type { DataPlane } from "../common/tunnel/data-plane.ts";
+import type { DataPlane, DataPlaneEvent } from "../common/tunnel/data-plane.ts";
 import { tunnelMtu } from "../common/tunnel/mtu.ts";
 import {
   type TunnelName,
@@ -94,14 +94,8 @@ export class HomeTunnel {
     this.#failed = failed;
     await dataPlane.apply([this.#spec]);
     dataPlane.setRemote(TUNNEL, { address: config.server, port: UDP_ENCAPSULATION_PORT });
-    dataPlane.onEvent((event) => {
-      if (event.kind === "path-mtu") this.#parts.hint();
-      else if (event.kind === "failed") failed(event.error);
-    });
-    this.#neighbors = this.#parts.openNeighbors(interfaceName, {
-      onAdvertisement: (icmp, source) => this.#hear(icmp, source as Ipv6Address),
-      onError: failed,
-    });
+    dataPlane.onEvent((event) => this.#react(event));
+    this.#openNeighbors();
     const fields = { interface: interfaceName, prefixes: prefixes.map(formatIpv6Prefix) };
     log.info({ ...fields, encapsulation, dataPlane: dataPlane.kind }, "tunnel interface ready");
     this.#scheduleTick();
@@ -177,6 +171,32 @@ export class HomeTunnel {
     this.#driver.close();
     this.#neighbors?.close();
     await this.#parts.dataPlane.close();
+  }
+
+  #react(event: DataPlaneEvent): void {
+    switch (event.kind) {
+      case "path-mtu":
+        this.#parts.hint();
+        break;
+      case "rebuilt":
+        this.#parts.log.warn("the tunnel interface was deleted, made it again");
+        this.#openNeighbors();
+        this.#driver.feed({ kind: "announce" });
+        break;
+      case "failed":
+        this.#failed(event.error);
+        break;
+      case "heard":
+        break;
+    }
+  }
+
+  #openNeighbors(): void {
+    this.#neighbors?.close();
+    this.#neighbors = this.#parts.openNeighbors(this.#parts.config.tunnel.interfaceName, {
+      onAdvertisement: (icmp, source) => this.#hear(icmp, source as Ipv6Address),
+      onError: this.#failed,
+    });
   }
 
   #perform(effect: AnnouncerEffect): void {

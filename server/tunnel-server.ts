@@ -20,7 +20,7 @@ import type { InterfaceNeighborMessage } from "../common/nd/interface-neighbor-m
 import { Driver } from "../common/runtime/drive.ts";
 import type { Logger } from "../common/runtime/log.ts";
 import { type Instant, later } from "../common/time.ts";
-import type { DataPlane } from "../common/tunnel/data-plane.ts";
+import type { DataPlane, DataPlaneEvent } from "../common/tunnel/data-plane.ts";
 import { tunnelMtu } from "../common/tunnel/mtu.ts";
 import {
   type Endpoint,
@@ -122,12 +122,7 @@ export class TunnelServer {
   /** Makes the tunnels stand. `failed` hears what ends the server later. Throws `SystemError`. */
   async open(failed: (error: unknown) => void): Promise<void> {
     this.#failed = failed;
-    this.#parts.dataPlane.onEvent((event) => {
-      if (event.kind === "failed") failed(event.error);
-      else if (!this.#homes.has(event.tunnel)) return;
-      else if (event.kind === "heard") this.#driver.feed({ kind: "heard", tunnel: event.tunnel });
-      else this.#followPathMtu(event.tunnel).catch(failed);
-    });
+    this.#parts.dataPlane.onEvent((event) => this.#react(event));
     await this.setHomes(this.#parts.config.homes);
     this.#scheduleTick();
   }
@@ -147,8 +142,7 @@ export class TunnelServer {
       const spec = specs[index];
       if (spec !== undefined) this.#setHome(home, spec);
     });
-    const tunnels = [...this.#homes.values()];
-    this.#intake.setTunnels(tunnels.map(({ interfaceIndex, spec }) => [interfaceIndex, spec]));
+    this.#listen();
     log.info({ homes: this.#homes.size }, "tunnels ready");
   }
 
@@ -242,6 +236,37 @@ export class TunnelServer {
     this.#driver.close();
     await this.#parts.dataPlane.close();
     await this.#parts.store.close();
+  }
+
+  #react(event: DataPlaneEvent): void {
+    switch (event.kind) {
+      case "heard":
+        this.#driver.feed({ kind: "heard", tunnel: event.tunnel });
+        break;
+      case "path-mtu":
+        this.#followPathMtu(event.tunnel).catch(this.#failed);
+        break;
+      case "rebuilt":
+        this.#rebuilt(event.tunnel);
+        break;
+      case "failed":
+        this.#failed(event.error);
+        break;
+    }
+  }
+
+  #rebuilt(tunnel: TunnelName): void {
+    const home = this.#homes.get(tunnel);
+    if (home === undefined) return;
+    home.interfaceIndex = this.#parts.dataPlane.interfaceIndex(tunnel);
+    this.#listen();
+    this.#parts.log.warn({ home: tunnel }, "the home's interface was deleted, made it again");
+  }
+
+  /** Tells the intake which interface is whose. */
+  #listen(): void {
+    const homes = [...this.#homes.values()];
+    this.#intake.setTunnels(homes.map(({ interfaceIndex, spec }) => [interfaceIndex, spec]));
   }
 
   #advertised(tunnel: TunnelName, address: Ipv4Address): void {

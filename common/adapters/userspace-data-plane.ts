@@ -226,10 +226,36 @@ export class UserspaceDataPlane implements DataPlane {
       });
       this.#tunnels.set(spec.name, tunnel);
       carrier.bySpi.set(spec.inbound.spi, tunnel);
-      tunnel.readiness = onReadable(tun, () => this.#transmit(tunnel, carrier.socket));
+      this.#listen(tunnel);
     } catch (error) {
       removeTun(tun);
       throw error;
+    }
+  }
+
+  #listen(tunnel: UserspaceTunnel): void {
+    const { socket } = this.#carrier(tunnel.spec.encapsulation);
+    tunnel.readiness = onReadable(
+      tunnel.tun,
+      () => this.#transmit(tunnel, socket),
+      () => void this.#rebuild(tunnel),
+    );
+  }
+
+  /** Somebody deleted the interface. SAs, numbers and the remote stay as they are. */
+  async #rebuild(tunnel: UserspaceTunnel): Promise<void> {
+    const { spec } = tunnel;
+    tunnel.readiness?.close();
+    removeTun(tunnel.tun);
+    try {
+      tunnel.tun = openTun(spec.interfaceName);
+      const configured = await this.#options.links.configure({ ...spec, mtu: tunnel.mtu });
+      if (this.#tunnels.get(spec.name) !== tunnel) return removeTun(tunnel.tun);
+      tunnel.interfaceIndex = configured.interfaceIndex;
+      this.#listen(tunnel);
+      this.#tell({ kind: "rebuilt", tunnel: spec.name });
+    } catch (error) {
+      this.#tell({ kind: "failed", error: error as Error });
     }
   }
 
@@ -300,27 +326,26 @@ export class UserspaceDataPlane implements DataPlane {
   #transmitBatch(tunnel: UserspaceTunnel, socket: EspSocket): boolean {
     const memory = this.#memory;
     let filled = 0;
-    while (filled < SLOTS) {
+    let more = true;
+    // Refused packets count too: a flood of them must not hold the event loop.
+    for (let read = 0; read < SLOTS && more; read++) {
       const length = readTun(tunnel.tun, memory, READ_AT, READ_LENGTH);
-      if (length < 0) {
-        this.#send(tunnel, socket, filled);
-        return false;
-      }
+      more = length >= 0;
+      if (!more) break;
       const refusal = this.#refusalToSend(tunnel, length);
       if (refusal !== undefined) {
         tunnel.refuse(refusal);
-        continue;
-      }
-      if (gsoType(memory, READ_AT) !== GsoType.none) {
+      } else if (gsoType(memory, READ_AT) === GsoType.none) {
+        if (this.#fillSlot(tunnel, filled, length)) filled += 1;
+      } else {
+        // Its segments need the slots, and must not overtake what is in them.
         this.#send(tunnel, socket, filled);
         this.#sendSegments(tunnel, socket, length);
         return true;
       }
-      if (!this.#fillSlot(tunnel, filled, length)) continue;
-      filled += 1;
     }
     this.#send(tunnel, socket, filled);
-    return true;
+    return more;
   }
 
   #refusalToSend(tunnel: UserspaceTunnel, length: number): RefusalReason | undefined {
@@ -349,28 +374,29 @@ export class UserspaceDataPlane implements DataPlane {
   }
 
   #sendSegments(tunnel: UserspaceTunnel, socket: EspSocket, length: number): void {
-    const { innerOffset } = tunnel.outbound;
-    if (!this.#segmenter.begin(READ_AT, length)) {
+    const segmenter = this.#segmenter;
+    if (!segmenter.begin(READ_AT, length)) {
       tunnel.refuse("inner-malformed");
       return;
     }
-    const first = FIRST_SLOT + innerOffset;
+    if (segmenter.segmentLength + MOST_OVERHEAD > SLOT) {
+      tunnel.refuse("too-big");
+      return;
+    }
+    const first = FIRST_SLOT + tunnel.outbound.innerOffset;
     for (;;) {
-      const count = this.#segmenter.fill(first, SLOT, SLOTS, this.#lengths);
+      const count = segmenter.fill(first, SLOT, SLOTS, this.#lengths);
       if (count === 0) return;
       let sealed = 0;
       while (sealed < count && this.#seal(tunnel, sealed, this.#lengths[sealed] ?? 0)) sealed += 1;
-      if (sealed < count) tunnel.refuse("sequence-exhausted", count - sealed - 1);
       this.#send(tunnel, socket, sealed);
+      if (sealed < count) return; // no numbers are left for the rest either
     }
   }
 
+  /** Seals the inner packet of `length` octets that stands in a slot. */
   #seal(tunnel: UserspaceTunnel, index: number, length: number): boolean {
     const slot = FIRST_SLOT + index * SLOT;
-    if (length + MOST_OVERHEAD > SLOT) {
-      tunnel.refuse("too-big");
-      return false;
-    }
     if (tunnel.spec.clampMss) {
       clampMss(this.#memory, slot + tunnel.outbound.innerOffset, length, tunnel.mtu);
     }

@@ -28,7 +28,7 @@ export interface UserspaceTunnelParts {
 /** What the packet path reads and writes; a plain record, since every field is touched for every packet. */
 export class UserspaceTunnel {
   spec: TunnelSpec;
-  readonly tun: number;
+  tun: number;
   interfaceIndex: number;
   readonly outbound: OutboundSa<Slab>;
   readonly outboundSequence: OutboundSequence;

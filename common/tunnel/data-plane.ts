@@ -55,6 +55,8 @@ export type DataPlaneEvent =
   | { readonly kind: "heard"; readonly tunnel: TunnelName }
   /** The network says that packets of the tunnel's present MTU do not fit the path. */
   | { readonly kind: "path-mtu"; readonly tunnel: TunnelName }
+  /** Somebody deleted the tunnel's interface; it stands again, with another index. */
+  | { readonly kind: "rebuilt"; readonly tunnel: TunnelName }
   /** The plane cannot go on, such as when the disk refuses what must not be lost. */
   | { readonly kind: "failed"; readonly error: Error };
 

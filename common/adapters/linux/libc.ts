@@ -75,7 +75,20 @@ export interface Readiness {
   close(): void;
 }
 
-/** Calls `listener` on the event loop whenever `fd` can be read; level-triggered. */
-export function onReadable(fd: number, listener: () => void): Readiness {
-  return koffi.node.poll(fd, { readable: true }, listener);
+/** koffi's types leave out the first argument: 0, or libuv's negative error number. */
+const poll = koffi.node.poll as unknown as (
+  fd: number,
+  options: { readable: true },
+  callback: (status: number) => void,
+) => Readiness;
+
+/**
+ * Calls `listener` on the event loop whenever `fd` can be read; level-triggered. `lost` hears, once, that there is
+ * nothing behind the descriptor any more, as when an interface was deleted.
+ */
+export function onReadable(fd: number, listener: () => void, lost?: () => void): Readiness {
+  return poll(fd, { readable: true }, (status) => {
+    if (status >= 0) listener();
+    else lost?.();
+  });
 }
