@@ -1,0 +1,1 @@
+"""The measuring side of `npm run bench`: namespaces, peers, probes, CPU accounting."""
