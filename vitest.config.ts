@@ -20,6 +20,16 @@ export default defineConfig({
           hookTimeout: minutes(1),
         },
       },
+      {
+        test: {
+          name: "kernel",
+          include: ["test/kernel/**/*.test.ts"],
+          fileParallelism: false,
+          // It may run in an emulated machine.
+          testTimeout: minutes(5),
+          hookTimeout: minutes(2),
+        },
+      },
     ],
   },
 });

@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# Runs the tests of the kernel data plane: directly where this kernel has xfrm interfaces, else in a guest, else not
+# at all, with the reason. HOMETUN_KERNEL_TESTS=required makes that last case a failure.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+skip() {
+  echo "skipped: the kernel data plane is not tested: $1" >&2
+  [ "${HOMETUN_KERNEL_TESTS:-}" = required ] && exit 1
+  exit 0
+}
+has_xfrm_interfaces() {
+  unshare --net sh -c 'ip link add probe type xfrm dev lo if_id 1' 2>/dev/null
+}
+
+vitest=(node node_modules/vitest/vitest.mjs run --project kernel "$@")
+if has_xfrm_interfaces; then
+  exec "${vitest[@]}"
+fi
+[ "$(uname -m)" = x86_64 ] || skip "this kernel has no xfrm interfaces, and the guest is for x86_64"
+for tool in qemu-system-x86_64 busybox modprobe mkfs.ext4 apt-get; do
+  PATH=$PATH:/usr/sbin:/sbin command -v $tool >/dev/null ||
+    skip "this kernel has no xfrm interfaces (or this is not root), and a guest needs $tool"
+done
+exec test/kernel/harness/guest.sh -t "${HOMETUN_KERNEL_TIMEOUT:-1200}" "${vitest[@]}"
