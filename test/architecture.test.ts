@@ -37,7 +37,15 @@ const rules = [
   { from: ["server"], never: /^client\//, why: "the daemons meet only on the wire" },
   { from: ["common", "client", "server"], never: /^test\//, why: "the product needs no test" },
   {
-    from: [...cores, "client/announce", "client/address-watch/snapshot.ts", "server/endpoint"],
+    from: [
+      ...cores,
+      "client/announce",
+      "client/address-watch/snapshot.ts",
+      "client/address-watch/watch.ts",
+      "server/endpoint",
+      "server/intake",
+      "server/state/endpoint-journal.ts",
+    ],
     never: NO_IO,
     why: "protocol cores do no I/O",
   },
