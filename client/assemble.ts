@@ -25,7 +25,6 @@ const ADVERTISEMENTS = { rate: 10, burst: 20 };
 export function assemble(config: ClientConfig, log: Logger): Task[] {
   const clock = systemClock();
   let tunnel: HomeTunnel | undefined;
-  let hints = 0;
 
   const tunnelTask: Task = {
     name: "tunnel",
@@ -56,10 +55,7 @@ export function assemble(config: ClientConfig, log: Logger): Task[] {
           config,
           clock,
           dataPlane,
-          hint: () => {
-            hints += 1;
-            watcher.hint();
-          },
+          watcher,
           openNeighbors: (name, listeners) => new NeighborSocket(name, listeners),
           isRouter: () => readFileSync(FORWARDING, "utf8").trim() !== "0",
           version: VERSION,
@@ -84,7 +80,7 @@ export function assemble(config: ClientConfig, log: Logger): Task[] {
     tunnelTask,
     controlTask(config.controlSocket, (request) => {
       if (tunnel === undefined) return refused("unavailable", "the daemon is starting");
-      if (request.command === "status") return done(tunnel.status(hints));
+      if (request.command === "status") return done(tunnel.status());
       tunnel.announce();
       return done(undefined);
     }),

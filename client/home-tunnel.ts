@@ -48,8 +48,8 @@ export interface HomeTunnelParts {
   readonly config: ClientConfig;
   readonly clock: Clock;
   readonly dataPlane: DataPlane;
-  /** Look at the addresses now. */
-  readonly hint: () => void;
+  /** The address watch: told to look, and how often it was. */
+  readonly watcher: { hint(): void; readonly hints: number };
   readonly openNeighbors: (interfaceName: string, listeners: NeighborListeners) => NeighborChannel;
   /** Whether this machine forwards IPv6, for the advertisements' router flag. */
   readonly isRouter: () => boolean;
@@ -121,11 +121,11 @@ export class HomeTunnel {
 
   /** The user, or a hook of the user's network, asks for an announcement. */
   announce(): void {
-    this.#parts.hint();
+    this.#parts.watcher.hint();
     this.#driver.feed({ kind: "announce" });
   }
 
-  status(hints: number): ClientStatus {
+  status(): ClientStatus {
     const { config, clock, dataPlane, version } = this.#parts;
     const { tunnel } = config;
     const wallOffset = clock.wall() - clock.now();
@@ -160,7 +160,7 @@ export class HomeTunnel {
       moves: this.#moves,
       lastMove: this.#lastMove,
       advertisementsSent: this.#advertisementsSent,
-      hints,
+      hints: this.#parts.watcher.hints,
       traffic: trafficOf(dataPlane.counters(TUNNEL), wallOffset),
       problem: this.#problem,
     };
@@ -176,7 +176,7 @@ export class HomeTunnel {
   #react(event: DataPlaneEvent): void {
     switch (event.kind) {
       case "path-mtu":
-        this.#parts.hint();
+        this.#parts.watcher.hint();
         break;
       case "rebuilt":
         this.#parts.log.warn("the tunnel interface was deleted, made it again");

@@ -36,6 +36,7 @@ export class AddressWatcher {
   #driver: Driver<AddressWatchInput, AddressWatchEffect> | undefined;
   #subscription: { close(): void } | undefined;
   #failures = 0;
+  #hints = 0;
   #closed = false;
 
   constructor(options: AddressWatcherOptions) {
@@ -76,8 +77,14 @@ export class AddressWatcher {
     });
   }
 
+  /** How often the system, or somebody else, said that something may have changed. */
+  get hints(): number {
+    return this.#hints;
+  }
+
   /** Something may have changed: look. */
   hint(): void {
+    this.#hints += 1;
     this.#driver?.feed({ kind: "hint" });
   }
 

@@ -10,9 +10,10 @@ import {
   type AddressPolicy,
   type AdvertisementDropReason,
   acceptAdvertisement,
+  type NeighborLink,
 } from "../../common/nd/accept.ts";
 import type { InterfaceNeighborMessage } from "../../common/nd/interface-neighbor-message.ts";
-import type { TunnelName, TunnelSpec } from "../../common/tunnel/tunnel.ts";
+import type { TunnelName } from "../../common/tunnel/tunnel.ts";
 
 export type IntakeRefusal =
   | AdvertisementDropReason
@@ -33,28 +34,33 @@ export type IntakeVerdict =
       readonly reason: IntakeRefusal;
     };
 
+/** A tunnel's link and whose it is. A `TunnelSpec` is one. */
+export interface HomeLink extends NeighborLink {
+  readonly name: TunnelName;
+}
+
 /** The tunnels by their interfaces; one lookup for each message, however many homes there are. */
 export class AdvertisementIntake {
-  readonly #byInterface = new Map<number, TunnelSpec>();
+  readonly #byInterface = new Map<number, HomeLink>();
 
   /** Replaces what was known of the tunnels' interfaces. */
-  setTunnels(tunnels: Iterable<readonly [interfaceIndex: number, spec: TunnelSpec]>): void {
+  setTunnels(tunnels: Iterable<readonly [interfaceIndex: number, link: HomeLink]>): void {
     this.#byInterface.clear();
-    for (const [interfaceIndex, spec] of tunnels) this.#byInterface.set(interfaceIndex, spec);
+    for (const [interfaceIndex, link] of tunnels) this.#byInterface.set(interfaceIndex, link);
   }
 
   judge(message: InterfaceNeighborMessage, policy: AddressPolicy): IntakeVerdict {
-    const spec = this.#byInterface.get(message.interfaceIndex);
-    if (spec === undefined) return drop(undefined, "not-a-tunnel");
-    const tunnel = spec.name;
+    const link = this.#byInterface.get(message.interfaceIndex);
+    if (link === undefined) return drop(undefined, "not-a-tunnel");
+    const tunnel = link.name;
     if (message.truncated) return drop(tunnel, "truncated");
     if (message.icmp[0] === Icmpv6Type.echoReply) {
       // Only from the home itself: what its LAN answers says nothing of where the home is.
-      return message.source === spec.peerLinkLocal
+      return message.source === link.peerLinkLocal
         ? { kind: "echo", tunnel }
         : drop(tunnel, "source");
     }
-    const verdict = acceptAdvertisement(message, spec, policy);
+    const verdict = acceptAdvertisement(message, link, policy);
     // We ask by echo; a solicited advertisement answers a question that nobody asked.
     return verdict.kind === "answer" ? drop(tunnel, "unasked") : { ...verdict, tunnel };
   }

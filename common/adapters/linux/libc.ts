@@ -36,8 +36,11 @@ export const libcCalls = {
 /** The error number of the last call of `libcCalls`. */
 export const errno = (): number => koffi.errno();
 
+/** Where a number has two names the first counts: EAGAIN, not EWOULDBLOCK. */
 const NAMES = new Map<number, string>(
-  Object.entries(os.constants.errno).map(([name, number]) => [number, name]),
+  Object.entries(os.constants.errno)
+    .map(([name, number]): [number, string] => [number, name])
+    .reverse(),
 );
 
 /** The name of an error number, such as `EPERM`. */

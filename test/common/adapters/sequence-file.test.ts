@@ -108,7 +108,7 @@ describe("the file", () => {
     file.openOutbound(cbc);
     file.openOutbound({ ...cbc, spi: 4097 });
     const octets = readFileSync(path);
-    octets[512 + 30] ^= 0xff;
+    octets.writeUInt8(0xff, 512 + 30);
     writeFileSync(path, octets);
     const again = new SequenceFile(path);
     expect(() => again.openOutbound(cbc)).toThrow(/damaged.*hometun keygen/);

@@ -6,8 +6,8 @@ import {
   PUBLIC_ONLY,
   receiveNeighborMessage,
 } from "../../../common/nd/accept.ts";
-import type { TunnelName, TunnelSpec } from "../../../common/tunnel/tunnel.ts";
-import { AdvertisementIntake } from "../../../server/intake/advertisement-intake.ts";
+import type { TunnelName } from "../../../common/tunnel/tunnel.ts";
+import { AdvertisementIntake, type HomeLink } from "../../../server/intake/advertisement-intake.ts";
 import { hex } from "../../support/hex.ts";
 import vectors from "../../vectors/vectors.json" with { type: "json" };
 
@@ -15,13 +15,12 @@ const policy: AddressPolicy = {
   allowed: PUBLIC_ONLY,
   ownAddresses: new Set([vectors.server4 as Ipv4Address]),
 };
-const home = (name: string, peerLinkLocal: string, prefix: string) =>
-  ({
-    name: name as TunnelName,
-    localAddresses: [vectors.server_ll as Ipv6Address],
-    peerLinkLocal: peerLinkLocal as Ipv6Address,
-    remotePrefixes: [parseIpv6Prefix(prefix)],
-  }) as TunnelSpec;
+const home = (name: string, peerLinkLocal: string, prefix: string): HomeLink => ({
+  name: name as TunnelName,
+  localAddresses: [vectors.server_ll as Ipv6Address],
+  peerLinkLocal: peerLinkLocal as Ipv6Address,
+  remotePrefixes: [parseIpv6Prefix(prefix)],
+});
 
 const intake = new AdvertisementIntake();
 intake.setTunnels([
