@@ -1,0 +1,122 @@
+/** What passed an interface, recorded by tcpdump and read from its file (pcap, draft-ietf-opsawg-pcap). */
+
+import { randomBytes } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import type { Namespace, Running } from "./namespace.ts";
+
+const FILE_HEADER = 24;
+const RECORD_HEADER = 16;
+const ETHERNET_HEADER = 14;
+const IPV4_PROTOCOL = 9; // offset in the header
+const UDP_HEADER = 8;
+const ESP_PORT = 4500;
+
+export const EtherType = { ipv4: 0x0800, ipv6: 0x86dd } as const;
+
+/** A packet of an Ethernet, without the Ethernet's header. */
+export interface CapturedPacket {
+  readonly etherType: number;
+  readonly octets: Uint8Array;
+}
+
+/** An ESP packet and how it travelled. */
+export interface CapturedEsp {
+  readonly encapsulation: "esp" | "udp";
+  /** As dotted text. */
+  readonly source: string;
+  readonly destination: string;
+  readonly spi: number;
+  /** The lower 32 bits, which are all that is sent (RFC 4303 section 2.2.1). */
+  readonly sequence: number;
+  readonly octets: Uint8Array;
+}
+
+export class Capture {
+  readonly #file: string;
+  readonly #tcpdump: Running;
+
+  private constructor(file: string, tcpdump: Running) {
+    this.#file = file;
+    this.#tcpdump = tcpdump;
+  }
+
+  /** Returns when packets are being recorded. */
+  static async start(
+    namespace: Namespace,
+    interfaceName: string,
+    directory: string,
+    filter = "",
+  ): Promise<Capture> {
+    const file = join(directory, `${interfaceName}-${randomBytes(3).toString("hex")}.pcap`);
+    const command = `exec tcpdump --immediate-mode -Z root -U -n -s 0 -i ${interfaceName} -w ${file} ${filter} 2>&1`;
+    const tcpdump = namespace.spawn(["sh", "-c", command]);
+    await tcpdump.line((line) => line.includes("listening on"));
+    return new Capture(file, tcpdump);
+  }
+
+  /** What was recorded so far. */
+  async packets(): Promise<CapturedPacket[]> {
+    return readPackets(await readFile(this.#file));
+  }
+
+  /** The ESP among it. */
+  async esp(): Promise<CapturedEsp[]> {
+    return (await this.packets()).flatMap((packet) => espOf(packet) ?? []);
+  }
+
+  async stop(): Promise<void> {
+    await this.#tcpdump.stop();
+  }
+}
+
+function readPackets(file: Uint8Array): CapturedPacket[] {
+  const view = new DataView(file.buffer, file.byteOffset, file.length);
+  const packets: CapturedPacket[] = [];
+  for (let at = FILE_HEADER; at + RECORD_HEADER <= file.length; ) {
+    const length = view.getUint32(at + 8, true);
+    const start = at + RECORD_HEADER;
+    at = start + length;
+    if (at > file.length) break; // still being written
+    if (length < ETHERNET_HEADER) continue;
+    const etherType = view.getUint16(start + 12);
+    packets.push({ etherType, octets: file.subarray(start + ETHERNET_HEADER, at) });
+  }
+  return packets;
+}
+
+/** Undefined for anything but a whole ESP packet. */
+export function espOf({ etherType, octets }: CapturedPacket): CapturedEsp | undefined {
+  if (etherType !== EtherType.ipv4 || octets.length < 20) return undefined;
+  const view = new DataView(octets.buffer, octets.byteOffset, octets.length);
+  const header = (view.getUint8(0) & 0x0f) * 4;
+  if ((view.getUint16(6) & 0x3fff) !== 0) return undefined; // a fragment
+  const packet = octets.subarray(header, view.getUint16(2));
+  const addresses = {
+    source: octets.subarray(12, 16).join("."),
+    destination: octets.subarray(16, 20).join("."),
+  };
+  switch (octets[IPV4_PROTOCOL]) {
+    case 50:
+      return esp("esp", packet, addresses);
+    case 17: {
+      if (view.getUint16(header + 2) !== ESP_PORT && view.getUint16(header) !== ESP_PORT) {
+        return undefined;
+      }
+      return esp("udp", packet.subarray(UDP_HEADER), addresses);
+    }
+    default:
+      return undefined;
+  }
+}
+
+function esp(
+  encapsulation: CapturedEsp["encapsulation"],
+  octets: Uint8Array,
+  addresses: { readonly source: string; readonly destination: string },
+): CapturedEsp | undefined {
+  if (octets.length < 8) return undefined; // a keepalive
+  const view = new DataView(octets.buffer, octets.byteOffset, octets.length);
+  const [spi, sequence] = [view.getUint32(0), view.getUint32(4)];
+  return { encapsulation, ...addresses, spi, sequence, octets };
+}

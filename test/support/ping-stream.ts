@@ -1,0 +1,63 @@
+/** Pings without pause, and how long they went unanswered. */
+
+import { eventually, type Namespace, type Running } from "./namespace.ts";
+
+const INTERVAL = "0.02"; // seconds
+
+export class PingStream {
+  readonly #ping: Running;
+  /** When answers came, milliseconds since 1970. */
+  readonly #answers: number[] = [];
+  #from = 0;
+
+  private constructor(ping: Running) {
+    this.#ping = ping;
+  }
+
+  /** Returns after the first answer. `octets` of payload in each. */
+  static async start(from: Namespace, address: string, octets = 56): Promise<PingStream> {
+    const ping = from.spawn(["ping", "-n", "-D", "-i", INTERVAL, "-s", String(octets), address]);
+    await ping.line(isAnswer);
+    const stream = new PingStream(ping);
+    stream.mark();
+    return stream;
+  }
+
+  /** `longestGapMs` and `answered` speak of what follows. */
+  mark(): void {
+    this.#collect();
+    this.#from = this.#answers.at(-1) ?? Date.now();
+  }
+
+  /** Waits for an answer that came after now. */
+  async answered(): Promise<void> {
+    const now = Date.now();
+    await eventually(async () => {
+      this.#collect();
+      return (this.#answers.at(-1) ?? 0) > now ? true : undefined;
+    }, 20_000);
+  }
+
+  /** The longest time between two answers since the mark. */
+  get longestGapMs(): number {
+    this.#collect();
+    const answers = [this.#from, ...this.#answers.filter((at) => at > this.#from)];
+    const gaps = answers.slice(1).map((at, index) => at - (answers[index] ?? at));
+    return Math.round(Math.max(0, ...gaps));
+  }
+
+  async stop(): Promise<void> {
+    await this.#ping.stop();
+  }
+
+  #collect(): void {
+    for (const line of this.#ping.rest().filter(isAnswer)) {
+      this.#answers.push(1_000 * Number.parseFloat(line.slice(1)));
+    }
+  }
+}
+
+/** `[1700000000.123456] 64 bytes from 2001:db8:a::1: icmp_seq=1 ttl=63 time=0.5 ms` */
+function isAnswer(line: string): boolean {
+  return line.startsWith("[") && line.includes("bytes from");
+}
