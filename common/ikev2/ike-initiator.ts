@@ -1,0 +1,245 @@
+/**
+ * The home's front: there is always a session, or soon will be. When one ends, another begins after a pause that
+ * grows; when it is time to authenticate again, the new session is made before the old one is deleted, on the same
+ * link (RFC 5739 section 4.2), so that no packet is lost. When the gateway seems to have begun anew, a new session is
+ * tried beside the old one.
+ */
+
+import { MalformedError } from "../errors.ts";
+import { earliest, type Instant, later } from "../time.ts";
+import { IkeSession } from "./ike-session.ts";
+import type { Path } from "./nat-detection.ts";
+import type {
+  HomeOptions,
+  SessionEffect,
+  SessionInput,
+  SessionPorts,
+  SessionSettings,
+} from "./session-types.ts";
+import { decodeIkeHeader, type IkeSpi } from "./wire/header.ts";
+import { NotifyType } from "./wire/payloads/notify.ts";
+
+/** The pauses between tries: doubled from the first to the longest, and up to half as much more at random. */
+const FIRST_PAUSE_MS = 1_000;
+const LONGEST_PAUSE_MS = 60_000;
+/** Strangers can send hints: they make us try anew at most this often. */
+const HINT_INTERVAL_MS = 10_000;
+/** RFC 4478: authenticate again when this part of the time has passed, long before it is over. */
+const REAUTHENTICATE_AT = 0.8;
+
+/** One session of this initiator, for as long as the process lives. */
+export type AttemptId = number & { readonly __brand: "AttemptId" };
+
+export type InitiatorInput =
+  | { readonly kind: "start"; readonly path: Path }
+  | Extract<SessionInput, { kind: "message" | "rekey-ike" | "probe" | "create-child" }>
+  | Extract<SessionInput, { kind: "rekey-child" | "delete-child" }>
+  /** A new session on the same link, then the old one is deleted. */
+  | { readonly kind: "reauthenticate" }
+  | { readonly kind: "moved"; readonly path: Partial<Path> }
+  /** Not from the peer, or not authentic: the gateway may have begun anew. */
+  | { readonly kind: "hint" }
+  | { readonly kind: "close" };
+
+export type InitiatorEffect =
+  | Extract<SessionEffect, { kind: "send" }>
+  | { readonly kind: "session"; readonly id: AttemptId; readonly effect: SessionEffect }
+  /** No session; the next try comes in so many milliseconds. */
+  | { readonly kind: "waiting"; readonly pauseMs: number };
+
+export class IkeInitiator {
+  readonly #options: HomeOptions;
+  readonly #settings: SessionSettings;
+  readonly #ports: SessionPorts;
+  #path: Path | undefined;
+  /** The one in use first; beside it at most the one that shall follow it and those that are being deleted. */
+  #attempts: { readonly id: AttemptId; readonly session: IkeSession }[] = [];
+  #inUse: AttemptId | undefined;
+  readonly #bySpi = new Map<IkeSpi, AttemptId>();
+  #linkId: Uint8Array | undefined;
+  #failures = 0;
+  #retryAt: Instant | undefined;
+  #reauthenticateAt: Instant | undefined;
+  #hintsFrom: Instant | undefined;
+  #isClosing = false;
+  #nextId = 1;
+  #effects: InitiatorEffect[] = [];
+
+  constructor(options: HomeOptions, settings: SessionSettings, ports: SessionPorts) {
+    this.#options = options;
+    this.#settings = settings;
+    this.#ports = ports;
+  }
+
+  /** When to call `handleDeadline`, if nothing else happens first. */
+  get deadline(): Instant | undefined {
+    let deadline = earliest(this.#retryAt, this.#reauthenticateAt);
+    for (const { session } of this.#attempts) deadline = earliest(deadline, session.deadline);
+    return deadline;
+  }
+
+  handle(input: InitiatorInput, now: Instant): InitiatorEffect[] {
+    switch (input.kind) {
+      case "start":
+        this.#path = input.path;
+        this.#begin({ isFresh: true }, now);
+        break;
+      case "message":
+        this.#receive(input, now);
+        break;
+      case "reauthenticate":
+        this.#reauthenticate(now);
+        break;
+      case "hint":
+        this.#hinted(now);
+        break;
+      case "moved":
+        if (this.#path !== undefined) this.#path = { ...this.#path, ...input.path };
+        this.#toAll(input, now);
+        break;
+      case "close":
+        this.#isClosing = true;
+        this.#retryAt = undefined;
+        this.#toAll(input, now);
+        break;
+      case "rekey-child":
+      case "delete-child":
+        for (const { id, session } of [...this.#attempts]) {
+          if (session.children.some(({ inbound }) => inbound.spi === input.spi)) {
+            this.#toOne(id, input, now);
+          }
+        }
+        break;
+      case "rekey-ike":
+      case "probe":
+      case "create-child":
+        if (this.#inUse !== undefined) this.#toOne(this.#inUse, input, now);
+        break;
+    }
+    return this.#take();
+  }
+
+  handleDeadline(now: Instant): InitiatorEffect[] {
+    if (this.#retryAt !== undefined && this.#retryAt <= now) {
+      this.#retryAt = undefined;
+      this.#begin({ isFresh: true }, now);
+    }
+    if (this.#reauthenticateAt !== undefined && this.#reauthenticateAt <= now) {
+      this.#reauthenticateAt = undefined;
+      this.#reauthenticate(now);
+    }
+    for (const { id, session } of [...this.#attempts]) {
+      if (session.deadline !== undefined && session.deadline <= now) {
+        this.#done(id, session, session.handleDeadline(now), now);
+      }
+    }
+    return this.#take();
+  }
+
+  #begin(how: { readonly isFresh: boolean }, now: Instant): void {
+    if (this.#path === undefined || this.#isClosing) return;
+    const { link } = this.#options;
+    const options: HomeOptions = {
+      ...this.#options,
+      initialContact: how.isFresh && this.#options.initialContact,
+      link: this.#linkId === undefined ? link : { ...link, linkId: this.#linkId },
+    };
+    const role = { kind: "home", options, path: this.#path } as const;
+    const session = new IkeSession(role, this.#settings, this.#ports);
+    const id = this.#nextId++ as AttemptId;
+    this.#attempts.push({ id, session });
+    this.#done(id, session, session.handle({ kind: "start" }, now), now);
+  }
+
+  /** Make before break. */
+  #reauthenticate(now: Instant): void {
+    const isUnderWay = this.#attempts.some(({ session }) => !session.isEstablished);
+    if (this.#inUse !== undefined && !isUnderWay) this.#begin({ isFresh: false }, now);
+  }
+
+  #hinted(now: Instant): void {
+    if (this.#hintsFrom !== undefined && now < this.#hintsFrom) return;
+    this.#hintsFrom = later(now, HINT_INTERVAL_MS);
+    this.#reauthenticate(now);
+  }
+
+  #receive(input: Extract<SessionInput, { kind: "message" }>, now: Instant): void {
+    try {
+      const header = decodeIkeHeader(input.message);
+      const local = header.fromInitiator ? header.responderSpi : header.initiatorSpi;
+      const id = this.#bySpi.get(local);
+      if (id !== undefined) this.#toOne(id, input, now);
+    } catch (error) {
+      if (!(error instanceof MalformedError)) throw error;
+    }
+  }
+
+  #toAll(input: SessionInput, now: Instant): void {
+    for (const { id } of [...this.#attempts]) this.#toOne(id, input, now);
+  }
+
+  #toOne(id: AttemptId, input: SessionInput, now: Instant): void {
+    const attempt = this.#attempts.find((one) => one.id === id);
+    if (attempt === undefined) return;
+    this.#done(id, attempt.session, attempt.session.handle(input, now), now);
+  }
+
+  #done(id: AttemptId, session: IkeSession, effects: readonly SessionEffect[], now: Instant): void {
+    for (const effect of effects) {
+      switch (effect.kind) {
+        case "send":
+          this.#effects.push(effect);
+          break;
+        case "listen":
+          this.#bySpi.set(effect.spi, id);
+          break;
+        case "unlisten":
+          this.#bySpi.delete(effect.spi);
+          break;
+        default:
+          this.#effects.push({ kind: "session", id, effect });
+          this.#note(id, effect, now);
+      }
+    }
+    if (session.isClosed) this.#ended(id, now);
+  }
+
+  #note(id: AttemptId, effect: SessionEffect, now: Instant): void {
+    if (effect.kind === "established" && effect.assignment?.kind === "link") {
+      this.#linkId = effect.assignment.linkId;
+    }
+    if (effect.kind === "reauthenticate") {
+      this.#reauthenticateAt = later(now, effect.withinMs * REAUTHENTICATE_AT);
+    }
+    const isInvalidSpi = effect.kind === "hint" && effect.notifyType === NotifyType.invalidIkeSpi;
+    if (isInvalidSpi && id === this.#inUse) this.#hinted(now);
+    if (effect.kind === "child-created" && id !== this.#inUse) this.#use(id, now);
+  }
+
+  /** The new session carries packets: the one before may go. */
+  #use(id: AttemptId, now: Instant): void {
+    const before = this.#inUse;
+    this.#inUse = id;
+    this.#failures = 0;
+    if (before !== undefined) this.#toOne(before, { kind: "close" }, now);
+  }
+
+  #ended(id: AttemptId, now: Instant): void {
+    this.#attempts = this.#attempts.filter((one) => one.id !== id);
+    if (id === this.#inUse) this.#inUse = undefined;
+    const isAlone = this.#attempts.length === 0;
+    if (!isAlone || this.#isClosing || this.#retryAt !== undefined) return;
+    const [jitter = 0] = this.#ports.random(1);
+    const pauseMs =
+      Math.min(FIRST_PAUSE_MS * 2 ** this.#failures, LONGEST_PAUSE_MS) * (1 + jitter / 512);
+    this.#failures += 1;
+    this.#retryAt = later(now, pauseMs);
+    this.#effects.push({ kind: "waiting", pauseMs });
+  }
+
+  #take(): InitiatorEffect[] {
+    const effects = this.#effects;
+    this.#effects = [];
+    return effects;
+  }
+}

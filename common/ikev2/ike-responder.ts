@@ -1,0 +1,429 @@
+/**
+ * The gateway's front: it finds the session for each message, and decides whether a stranger's IKE_SA_INIT is
+ * worth a session. Until IKE_AUTH a session is half open: there is a limit to these, in all and for each address,
+ * and from a threshold on a stranger must show with a cookie that it is where it says (RFC 7296 section 2.6).
+ */
+
+import { createHmac, timingSafeEqual } from "node:crypto";
+import { ByteWriter } from "../bytes/writer.ts";
+import { MalformedError } from "../errors.ts";
+import { type Ipv4Address, ipv4Octets } from "../ip/address.ts";
+import { earliest, type Instant, later } from "../time.ts";
+import { DeadlineQueue } from "./deadline-queue.ts";
+import {
+  buildIkeSaInitResponse,
+  buildStatelessResponse,
+  processIkeSaInitRequest,
+} from "./exchanges/ike-sa-init.ts";
+import { formatIdentification } from "./identity.ts";
+import { IkeSession, NONCE_LENGTH } from "./ike-session.ts";
+import { beginKeyAgreement } from "./key-agreement.ts";
+import type { Path } from "./nat-detection.ts";
+import { compareOctets } from "./selectors.ts";
+import type {
+  Directory,
+  SessionEffect,
+  SessionInput,
+  SessionPorts,
+  SessionSettings,
+} from "./session-types.ts";
+import {
+  decodeIkeHeader,
+  ExchangeType,
+  formatIkeSpi,
+  HEADER_LENGTH,
+  IKE_SPI_LENGTH,
+  type IkeHeader,
+  type IkeSpi,
+  ikeSpiOctets,
+  ZERO_SPI,
+} from "./wire/header.ts";
+import {
+  decodePayloads,
+  encodeClearMessage,
+  findNotify,
+  findPayload,
+  notify,
+} from "./wire/message.ts";
+import { decodePayloadChain } from "./wire/payload-chain.ts";
+import { NotifyType } from "./wire/payloads/notify.ts";
+
+/** One session of this responder, for as long as the process lives. */
+export type SessionId = number & { readonly __brand: "SessionId" };
+
+export interface ResponderLimits {
+  /** From so many half-open sessions on a cookie is asked for. */
+  readonly cookieThreshold: number;
+  readonly maximumHalfOpen: number;
+  readonly maximumHalfOpenPerAddress: number;
+  readonly maximumSessions: number;
+}
+
+export const DEFAULT_LIMITS: ResponderLimits = {
+  cookieThreshold: 64,
+  maximumHalfOpen: 2_048,
+  // Homes behind one NAT share an address.
+  maximumHalfOpenPerAddress: 64,
+  maximumSessions: 20_000,
+};
+
+/** A cookie is good for one to two of these. */
+const COOKIE_SECRET_MS = 60_000;
+const COOKIE_SECRET_LENGTH = 32; // octets
+const COOKIE_VERSION_LENGTH = 1; // octets
+/** INVALID_IKE_SPI for strangers: at most one in this time, section 2.21.4. */
+const INVALID_SPI_INTERVAL_MS = 100;
+
+export type StrangerDrop = "half-open-limit" | "address-limit" | "session-limit" | "malformed";
+
+export type ResponderInput =
+  | Extract<SessionInput, { kind: "message" }>
+  /** Anything else that is meant for one session. */
+  | {
+      readonly kind: "session";
+      readonly id: SessionId;
+      readonly input: Exclude<SessionInput, { kind: "start" | "message" }>;
+    };
+
+export type ResponderEffect =
+  | Extract<SessionEffect, { kind: "send" }>
+  /** Of one session; `send`, `listen` and `unlisten` are never among these. */
+  | { readonly kind: "session"; readonly id: SessionId; readonly effect: SessionEffect }
+  | { readonly kind: "stranger-dropped"; readonly reason: StrangerDrop }
+  | { readonly kind: "cookie-sent" };
+
+interface HalfOpen {
+  readonly request: Uint8Array;
+  readonly response: Uint8Array;
+  readonly address: Ipv4Address;
+  readonly key: string;
+}
+
+interface CookieSecret {
+  readonly version: number;
+  readonly secret: Uint8Array;
+}
+
+export class IkeResponder {
+  readonly #directory: Directory;
+  readonly #settings: SessionSettings;
+  readonly #ports: SessionPorts;
+  readonly #limits: ResponderLimits;
+  /** Bounded by `maximumSessions`. */
+  readonly #sessions = new Map<SessionId, IkeSession>();
+  readonly #bySpi = new Map<IkeSpi, SessionId>();
+  /** Bounded by `maximumHalfOpen`. */
+  readonly #halfOpen = new Map<SessionId, HalfOpen>();
+  /** The same by what makes a repeated IKE_SA_INIT the same: address, port and SPI. */
+  readonly #halfOpenByKey = new Map<string, SessionId>();
+  readonly #byIdentity = new Map<string, Set<SessionId>>();
+  readonly #identities = new Map<SessionId, string>();
+  readonly #deadlines = new DeadlineQueue<SessionId>();
+  #secrets: CookieSecret[] = [];
+  #secretUntil: Instant | undefined;
+  #invalidSpiFrom: Instant | undefined;
+  #nextId = 1;
+
+  constructor(options: {
+    readonly directory: Directory;
+    readonly settings: SessionSettings;
+    readonly ports: SessionPorts;
+    readonly limits?: ResponderLimits;
+  }) {
+    this.#directory = options.directory;
+    this.#settings = options.settings;
+    this.#ports = options.ports;
+    this.#limits = options.limits ?? DEFAULT_LIMITS;
+  }
+
+  /** When to call `handleDeadline`, if nothing else happens first. */
+  get deadline(): Instant | undefined {
+    return earliest(this.#deadlines.earliest, undefined);
+  }
+
+  get sessionCount(): number {
+    return this.#sessions.size;
+  }
+
+  get halfOpenCount(): number {
+    return this.#halfOpen.size;
+  }
+
+  handle(input: ResponderInput, now: Instant): ResponderEffect[] {
+    if (input.kind === "session") return this.#toSession(input.id, input.input, now);
+    try {
+      return this.#receive(input, now);
+    } catch (error) {
+      if (!(error instanceof MalformedError)) throw error;
+      return [{ kind: "stranger-dropped", reason: "malformed" }];
+    }
+  }
+
+  handleDeadline(now: Instant): ResponderEffect[] {
+    const effects: ResponderEffect[] = [];
+    for (const id of this.#deadlines.takeDue(now)) {
+      const session = this.#sessions.get(id);
+      if (session !== undefined) effects.push(...this.#done(id, session.handleDeadline(now)));
+    }
+    return effects;
+  }
+
+  #toSession(id: SessionId, input: SessionInput, now: Instant): ResponderEffect[] {
+    const session = this.#sessions.get(id);
+    return session === undefined ? [] : this.#done(id, session.handle(input, now));
+  }
+
+  #receive(input: Extract<SessionInput, { kind: "message" }>, now: Instant): ResponderEffect[] {
+    const header = decodeIkeHeader(input.message);
+    // Our SPI is the one of our part: a rekey that the home did not begin makes us the initiator.
+    const local = header.fromInitiator ? header.responderSpi : header.initiatorSpi;
+    const id = this.#bySpi.get(local);
+    if (id !== undefined) return this.#toSession(id, input, now);
+    if (header.response || !header.fromInitiator) return [];
+    const isInit =
+      header.exchange === ExchangeType.ikeSaInit &&
+      header.responderSpi === ZERO_SPI &&
+      header.messageId === 0;
+    return isInit ? this.#meet(header, input, now) : this.#unknownSpi(header, input, now);
+  }
+
+  /** A stranger's IKE_SA_INIT. */
+  #meet(
+    header: IkeHeader,
+    input: Extract<SessionInput, { kind: "message" }>,
+    now: Instant,
+  ): ResponderEffect[] {
+    const { path, encapsulated, message } = input;
+    const answer = (octets: Uint8Array): ResponderEffect => ({
+      kind: "send",
+      path,
+      encapsulated,
+      message: octets,
+    });
+    const key = `${path.remote.address} ${path.remote.port} ${header.initiatorSpi}`;
+    const known = this.#halfOpenByKey.get(key);
+    const halfOpen = known === undefined ? undefined : this.#halfOpen.get(known);
+    if (halfOpen !== undefined) {
+      const isSame = compareOctets(halfOpen.request, message) === 0;
+      return isSame ? [answer(halfOpen.response)] : [];
+    }
+    const chain = decodePayloadChain(header.nextPayload, message.subarray(HEADER_LENGTH));
+    const { payloads, unsupportedCritical } = decodePayloads(chain.payloads);
+    const [critical] = unsupportedCritical;
+    if (critical !== undefined) {
+      const data = Uint8Array.of(critical);
+      return [
+        answer(buildStatelessResponse(header, notify(NotifyType.unsupportedCriticalPayload, data))),
+      ];
+    }
+    const nonce = findPayload(payloads, "Nonce")?.nonce;
+    if (nonce === undefined) return [{ kind: "stranger-dropped", reason: "malformed" }];
+    if (this.#halfOpen.size >= this.#limits.cookieThreshold) {
+      const cookie = findNotify(payloads, NotifyType.cookie)?.data;
+      const about = { nonce, address: path.remote.address, spi: header.initiatorSpi };
+      if (cookie === undefined || !this.#isGoodCookie(cookie, about, now)) {
+        const wanted = this.#cookie(this.#secret(now), about);
+        return [
+          answer(buildStatelessResponse(header, notify(NotifyType.cookie, wanted))),
+          { kind: "cookie-sent" },
+        ];
+      }
+    }
+    const refusal = this.#limitReached(path.remote.address);
+    if (refusal !== undefined) return [{ kind: "stranger-dropped", reason: refusal }];
+    const request = processIkeSaInitRequest(header, payloads, {
+      suites: this.#settings.ikeSuites,
+      path,
+    });
+    if (request.kind === "refuse") {
+      return [answer(buildStatelessResponse(header, request.notification))];
+    }
+    const agreement = beginKeyAgreement(request.chosen.suite.group, this.#ports.random);
+    const ourNonce = this.#ports.random(NONCE_LENGTH);
+    const responderSpi = this.#newSpi();
+    const { initiatorSpi } = header;
+    const response = buildIkeSaInitResponse({
+      initiatorSpi,
+      responderSpi,
+      hello: request,
+      agreement,
+      nonce: ourNonce,
+      path,
+      ...(this.#settings.forceEncapsulation ? { disguise: this.#ports.random(20) } : {}),
+    });
+    const { session, effects } = IkeSession.accept(
+      this.#directory,
+      {
+        initiatorSpi,
+        responderSpi,
+        hello: request,
+        agreement,
+        transcript: {
+          request: message,
+          response,
+          nonces: { initiator: nonce, responder: ourNonce },
+        },
+        path,
+        encapsulated,
+      },
+      { settings: this.#settings, ports: this.#ports, now },
+    );
+    const id = this.#nextId++ as SessionId;
+    this.#sessions.set(id, session);
+    this.#halfOpen.set(id, { request: message, response, address: path.remote.address, key });
+    this.#halfOpenByKey.set(key, id);
+    return [answer(response), ...this.#done(id, effects)];
+  }
+
+  #limitReached(address: Ipv4Address): StrangerDrop | undefined {
+    const { maximumSessions, maximumHalfOpen, maximumHalfOpenPerAddress } = this.#limits;
+    if (this.#sessions.size >= maximumSessions) return "session-limit";
+    if (this.#halfOpen.size >= maximumHalfOpen) return "half-open-limit";
+    let ofAddress = 0;
+    for (const halfOpen of this.#halfOpen.values()) {
+      if (halfOpen.address === address) ofAddress += 1;
+    }
+    return ofAddress >= maximumHalfOpenPerAddress ? "address-limit" : undefined;
+  }
+
+  /** INVALID_IKE_SPI, in the clear: the home takes it as a hint that we have begun anew (section 2.21.4). */
+  #unknownSpi(
+    header: IkeHeader,
+    { path, encapsulated }: { readonly path: Path; readonly encapsulated: boolean },
+    now: Instant,
+  ): ResponderEffect[] {
+    if (this.#invalidSpiFrom !== undefined && now < this.#invalidSpiFrom) return [];
+    this.#invalidSpiFrom = later(now, INVALID_SPI_INTERVAL_MS);
+    const message = encodeClearMessage(
+      {
+        initiatorSpi: header.initiatorSpi,
+        responderSpi: header.responderSpi,
+        exchange: header.exchange,
+        fromInitiator: false,
+        response: true,
+        messageId: header.messageId,
+      },
+      [notify(NotifyType.invalidIkeSpi)],
+    );
+    return [{ kind: "send", path, encapsulated, message }];
+  }
+
+  /** Books what a session did. */
+  #done(id: SessionId, effects: readonly SessionEffect[]): ResponderEffect[] {
+    const session = this.#sessions.get(id);
+    const out: ResponderEffect[] = [];
+    for (const effect of effects) {
+      switch (effect.kind) {
+        case "send":
+          out.push(effect);
+          break;
+        case "listen":
+          this.#bySpi.set(effect.spi, id);
+          break;
+        case "unlisten":
+          this.#bySpi.delete(effect.spi);
+          break;
+        case "established":
+          this.#noLongerHalfOpen(id);
+          if (effect.initialContact) out.push(...this.#abandonOthers(effect.peer));
+          this.#remember(id, formatIdentification(effect.peer));
+          out.push({ kind: "session", id, effect });
+          break;
+        default:
+          out.push({ kind: "session", id, effect });
+      }
+    }
+    if (session === undefined) return out;
+    this.#deadlines.set(id, session.deadline);
+    if (session.isClosed) {
+      this.#noLongerHalfOpen(id);
+      this.#forgetIdentity(id);
+      this.#sessions.delete(id);
+    }
+    return out;
+  }
+
+  /** The home says that it knows of no other IKE SA (section 2.4). */
+  #abandonOthers(peer: Parameters<typeof formatIdentification>[0]): ResponderEffect[] {
+    const others = [...(this.#byIdentity.get(formatIdentification(peer)) ?? [])];
+    return others.flatMap((other) => {
+      const session = this.#sessions.get(other);
+      // `abandon` says nothing to anyone and needs no time.
+      return session === undefined
+        ? []
+        : this.#done(other, session.handle({ kind: "abandon" }, 0 as Instant));
+    });
+  }
+
+  #remember(id: SessionId, identity: string): void {
+    this.#identities.set(id, identity);
+    const all = this.#byIdentity.get(identity) ?? new Set();
+    this.#byIdentity.set(identity, all.add(id));
+  }
+
+  #forgetIdentity(id: SessionId): void {
+    const identity = this.#identities.get(id);
+    if (identity === undefined) return;
+    this.#identities.delete(id);
+    const all = this.#byIdentity.get(identity);
+    all?.delete(id);
+    if (all?.size === 0) this.#byIdentity.delete(identity);
+  }
+
+  #noLongerHalfOpen(id: SessionId): void {
+    const halfOpen = this.#halfOpen.get(id);
+    if (halfOpen === undefined) return;
+    this.#halfOpen.delete(id);
+    this.#halfOpenByKey.delete(halfOpen.key);
+  }
+
+  // ---- cookies
+
+  #secret(now: Instant): CookieSecret {
+    const [newest] = this.#secrets;
+    if (newest !== undefined && this.#secretUntil !== undefined && now < this.#secretUntil) {
+      return newest;
+    }
+    // One that has not been used for long is not the one before.
+    const isRecent =
+      this.#secretUntil !== undefined && now < later(this.#secretUntil, COOKIE_SECRET_MS);
+    const next = {
+      version: ((newest?.version ?? 0) + 1) & 0xff,
+      secret: this.#ports.random(COOKIE_SECRET_LENGTH),
+    };
+    this.#secrets = newest !== undefined && isRecent ? [next, newest] : [next];
+    this.#secretUntil = later(now, COOKIE_SECRET_MS);
+    return next;
+  }
+
+  #isGoodCookie(
+    cookie: Uint8Array,
+    about: { nonce: Uint8Array; address: Ipv4Address; spi: IkeSpi },
+    now: Instant,
+  ): boolean {
+    this.#secret(now);
+    const secret = this.#secrets.find(({ version }) => version === cookie[0]);
+    if (secret === undefined) return false;
+    const expected = this.#cookie(secret, about);
+    return cookie.length === expected.length && timingSafeEqual(cookie, expected);
+  }
+
+  /** Section 2.6: which secret, then a hash of the nonce, the address, the SPI and the secret. */
+  #cookie(
+    { version, secret }: CookieSecret,
+    about: { nonce: Uint8Array; address: Ipv4Address; spi: IkeSpi },
+  ): Uint8Array {
+    const hmac = createHmac("sha256", secret)
+      .update(about.nonce)
+      .update(ipv4Octets(about.address))
+      .update(ikeSpiOctets(about.spi))
+      .digest();
+    const cookie = new ByteWriter().u8(version).octets(hmac).finish();
+    return cookie.subarray(0, COOKIE_VERSION_LENGTH + hmac.length);
+  }
+
+  #newSpi(): IkeSpi {
+    const spi = formatIkeSpi(this.#ports.random(IKE_SPI_LENGTH));
+    return spi === ZERO_SPI || this.#bySpi.has(spi) ? this.#newSpi() : spi;
+  }
+}
