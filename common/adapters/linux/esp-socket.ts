@@ -20,6 +20,8 @@ const SOCK_CLOEXEC = 0o2000000;
 const IPPROTO_ESP = 50;
 const IPPROTO_UDP = 17;
 const SOL_SOCKET = 1;
+const SO_SNDBUF = 7;
+const SO_RCVBUF = 8;
 const SO_SNDBUFFORCE = 32;
 const SO_RCVBUFFORCE = 33;
 const SOL_IP = 0;
@@ -286,8 +288,13 @@ function openSocket(encapsulation: Encapsulation, local: Ipv4Address | undefined
     hints,
   );
   try {
-    for (const option of [SO_RCVBUFFORCE, SO_SNDBUFFORCE]) {
-      checked(setInteger(fd, SOL_SOCKET, option, BUFFER_LENGTH), operation, hints);
+    for (const [forced, limited] of [
+      [SO_RCVBUFFORCE, SO_RCVBUF],
+      [SO_SNDBUFFORCE, SO_SNDBUF],
+    ] as const) {
+      // Root of a user namespace may not go beyond the system's limit, and lives with it.
+      if (setInteger(fd, SOL_SOCKET, forced, BUFFER_LENGTH) >= 0) continue;
+      checked(setInteger(fd, SOL_SOCKET, limited, BUFFER_LENGTH), operation, hints);
     }
     setFragmentation(fd, "forbidden");
     // Aggregation is a matter of speed only; a kernel without it (before 5.0) is served all the same.

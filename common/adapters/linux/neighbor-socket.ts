@@ -20,6 +20,7 @@ const SOCK_CLOEXEC = 0o2000000;
 const IPPROTO_ICMPV6 = 58;
 const SOL_SOCKET = 1;
 const SO_ATTACH_FILTER = 26;
+const SO_RCVBUF = 8;
 const SO_RCVBUFFORCE = 33;
 const SOL_IPV6 = 41;
 const IPV6_UNICAST_HOPS = 16;
@@ -76,16 +77,17 @@ export class InterfaceNeighborSocket {
       operation,
       PERMISSION_HINTS,
     );
-    const set = (level: number, option: number, value: number) => {
+    const attempt = (level: number, option: number, value: number) => {
       this.#slab.view.setInt32(0, value, true);
-      checked(
-        libcCalls.setsockopt(this.#fd, level, option, this.#slab.address(0, 4), 4),
-        operation,
-        PERMISSION_HINTS,
-      );
+      return libcCalls.setsockopt(this.#fd, level, option, this.#slab.address(0, 4), 4);
     };
+    const set = (level: number, option: number, value: number) =>
+      checked(attempt(level, option, value), operation, PERMISSION_HINTS);
     this.#attachFilter(operation);
-    set(SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER);
+    // Root of a user namespace may not go beyond the system's limit, and lives with it.
+    if (attempt(SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER) < 0) {
+      set(SOL_SOCKET, SO_RCVBUF, RECEIVE_BUFFER);
+    }
     set(SOL_IPV6, IPV6_UNICAST_HOPS, ND_HOP_LIMIT);
     for (const option of [
       IPV6_RECVPKTINFO,
