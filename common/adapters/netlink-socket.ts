@@ -13,6 +13,7 @@ import { Slab } from "./linux/slab.ts";
 /** Message types, linux/rtnetlink.h. */
 export const RouteMessageType = {
   newLink: 16,
+  deleteLink: 17,
   getLink: 18,
   newAddress: 20,
   deleteAddress: 21,
@@ -34,6 +35,8 @@ export interface RouteRequest {
   readonly type: number;
   readonly flags?: number;
   readonly payload: Uint8Array;
+  /** Default 2,000. */
+  readonly timeoutMs?: number;
 }
 
 export interface RouteReply {
@@ -120,11 +123,12 @@ export class RouteSocket {
     }
   }
 
-  async #exchange({ operation, type, flags = 0, payload }: RouteRequest) {
+  async #exchange(request: RouteRequest): Promise<NetlinkMessage[]> {
+    const { operation, type, flags = 0, payload, timeoutMs: timeout = REQUEST_TIMEOUT } = request;
     if (this.#closed) throw new SystemError(operation, "ECANCELED");
     let messages: NetlinkMessage[];
     try {
-      const options = { flags, timeout: REQUEST_TIMEOUT, checkError: false };
+      const options = { flags, timeout, checkError: false };
       [messages] = await this.#requests.request(type, Buffer.from(payload), options);
     } catch (cause) {
       // The package's own time-out is the one error of its that has no code.

@@ -3,6 +3,7 @@
  * says what is to be done about it.
  */
 
+import { randomInt } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
 import { SystemError } from "../errors.ts";
 import { formatIpv6Prefix, type Ipv6Address, type Ipv6Prefix } from "../ip/address.ts";
@@ -41,6 +42,9 @@ export const ROUTE_PROTOCOL = 104;
  */
 export const ROUTE_METRIC = 1_000;
 
+/** For thousands of interfaces, in milliseconds. */
+const REMOVAL_TIMEOUT = 60_000;
+
 /** Drivers whose interfaces may be a tunnel's. */
 const TUNNEL_KINDS = new Set(["tun", "xfrm"]);
 
@@ -58,6 +62,11 @@ export interface TunnelLinks {
   configure(spec: LinkSpec): Promise<{ interfaceIndex: number }>;
   /** Rejects with `SystemError`. */
   setMtu(interfaceName: string, mtu: number): Promise<void>;
+  /**
+   * Removes interfaces with their addresses and routes, thousands in the time of one: the kernel waits some 20 ms
+   * for each that goes alone. Those that are gone already are passed over. Rejects with `SystemError`.
+   */
+  remove(interfaceNames: readonly string[]): Promise<void>;
 }
 
 export function openTunnelLinks(socket: RouteSocket): TunnelLinks {
@@ -106,6 +115,26 @@ class NetlinkTunnelLinks implements TunnelLinks {
     const operation = `set the MTU of ${interfaceName} to ${mtu}`;
     const { index } = await this.#link(interfaceName, operation);
     await this.#changeLink({ index, flags: 0, change: 0, mtu }, operation);
+  }
+
+  async remove(interfaceNames: readonly string[]): Promise<void> {
+    const operation = "remove the tunnel interfaces";
+    // A number that nobody else has: whatever is in the group goes.
+    const group = randomInt(2 ** 30, 2 ** 31);
+    let grouped = 0;
+    for (const name of interfaceNames) {
+      try {
+        const { index } = await this.#link(name, operation);
+        await this.#changeLink({ index, flags: 0, change: 0, group }, operation);
+        grouped += 1;
+      } catch (error) {
+        if (!hasCode(error, "ENODEV")) throw error;
+      }
+    }
+    if (grouped === 0) return;
+    const payload = encodeLinkMessage({ index: 0, flags: 0, change: 0, group });
+    const type = RouteMessageType.deleteLink;
+    await this.#socket.request({ operation, type, payload, timeoutMs: REMOVAL_TIMEOUT });
   }
 
   /** The interface, if it is one a tunnel may have. */

@@ -42,7 +42,7 @@ import type { Encapsulation, Endpoint, TunnelName, TunnelSpec } from "../tunnel/
 import { EspSocket, type OutboundBatch, setDestination } from "./linux/esp-socket.ts";
 import { onReadable, type Readiness } from "./linux/libc.ts";
 import { Slab } from "./linux/slab.ts";
-import { openTun, readTun, removeTun, TunWriter } from "./linux/tun-device.ts";
+import { closeTun, openTun, readTun, removeTun, TunWriter } from "./linux/tun-device.ts";
 import type { TunnelLinks } from "./tunnel-link.ts";
 import { UserspaceTunnel } from "./userspace-tunnel.ts";
 
@@ -126,7 +126,7 @@ export class UserspaceDataPlane implements DataPlane {
   async apply(wanted: readonly TunnelSpec[]): Promise<void> {
     const present = [...this.#tunnels.values()].map(({ spec }) => spec);
     const plan = planTunnels(present, wanted);
-    for (const name of plan.remove) this.#remove(name);
+    await this.#remove(plan.remove);
     const opened = plan.add.map((spec) => ({ spec, sequences: this.#openSequences(spec) }));
     // Reservations are durable before the first packet can use them.
     if (opened.length > 0) this.#options.sequences.sync();
@@ -180,7 +180,7 @@ export class UserspaceDataPlane implements DataPlane {
   }
 
   async close(): Promise<void> {
-    for (const name of [...this.#tunnels.keys()]) this.#remove(name);
+    await this.#remove([...this.#tunnels.keys()]);
     for (const { socket, readiness } of this.#carriers.values()) {
       readiness.close();
       socket.close();
@@ -269,16 +269,23 @@ export class UserspaceDataPlane implements DataPlane {
     tunnel.pathMtuTold = false;
   }
 
-  #remove(name: TunnelName): void {
-    const tunnel = this.#tunnel(name);
-    this.#tunnels.delete(name);
-    this.#carriers.get(tunnel.spec.encapsulation)?.bySpi.delete(tunnel.spec.inbound.spi);
+  async #remove(names: readonly TunnelName[]): Promise<void> {
+    const tunnels = names.map((name) => this.#tunnel(name));
+    for (const tunnel of tunnels) this.#stop(tunnel);
+    await this.#options.links.remove(tunnels.map(({ spec }) => spec.interfaceName));
+    for (const { tun } of tunnels) closeTun(tun);
+  }
+
+  /** From here on nothing passes; the interface stands until it is removed. */
+  #stop(tunnel: UserspaceTunnel): void {
+    const { spec, outbound, inbound } = tunnel;
+    this.#tunnels.delete(spec.name);
+    this.#carriers.get(spec.encapsulation)?.bySpi.delete(spec.inbound.spi);
     tunnel.readiness?.close();
-    removeTun(tunnel.tun);
-    tunnel.outboundSequence.release(tunnel.outbound.next);
+    tunnel.outboundSequence.release(outbound.next);
     tunnel.inboundSequence.record();
-    tunnel.outbound.close();
-    tunnel.inbound.close();
+    outbound.close();
+    inbound.close();
   }
 
   #tunnel(name: TunnelName): UserspaceTunnel {

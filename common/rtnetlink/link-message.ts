@@ -20,6 +20,7 @@ const IFLA_MTU = 4;
 const IFLA_LINKINFO = 18;
 const IFLA_INFO_KIND = 1;
 const IFLA_AF_SPEC = 26;
+const IFLA_GROUP = 27;
 const IFLA_EXT_MASK = 29;
 const IFLA_INET6_ADDR_GEN_MODE = 8;
 const RTEXT_FILTER_SKIP_STATS = 8;
@@ -42,6 +43,8 @@ export interface LinkMessage {
   /** The driver, such as `tun`; hardware has none. */
   readonly kind?: string | undefined;
   readonly addressGenerationMode?: number | undefined;
+  /** Links of one group can be removed together; 0, the usual one, is no group. */
+  readonly group?: number | undefined;
 }
 
 /** Throws `MalformedError`. */
@@ -56,6 +59,7 @@ export function decodeLinkMessage(payload: Uint8Array): LinkMessage {
     mtu: u32In(attributes, IFLA_MTU),
     kind: textIn(nestedIn(attributes, IFLA_LINKINFO), IFLA_INFO_KIND),
     addressGenerationMode: u8In(nestedIn(perFamily, AddressFamily.ipv6), IFLA_INET6_ADDR_GEN_MODE),
+    group: u32In(attributes, IFLA_GROUP),
   };
 }
 
@@ -69,6 +73,7 @@ export function encodeLinkMessage(message: LinkMessage): Uint8Array {
         ipv6.u8Attribute(IFLA_INET6_ADDR_GEN_MODE, message.addressGenerationMode),
       ),
     )
+    .u32Attribute(IFLA_GROUP, message.group)
     .finish();
 }
 

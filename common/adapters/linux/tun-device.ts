@@ -104,6 +104,11 @@ export class TunWriter {
   }
 }
 
+/** Closes the descriptor; the interface stays. */
+export function closeTun(fd: number): void {
+  closeSync(fd);
+}
+
 /** Closes the descriptor and removes the interface with its addresses and routes. */
 export function removeTun(fd: number): void {
   libcCalls.ioctl(fd, TUNSETPERSIST, 0);
