@@ -52,6 +52,7 @@ class Bench:
         os.makedirs(os.path.join(HERE, "results"), exist_ok=True)
         self.path = os.path.join(HERE, "results", time.strftime("%Y%m%d-%H%M%S.jsonl"))
         self.lock, self.calm = threading.Lock(), threading.Lock()
+        self.heap_of_few = None         # octets, of a server with few homes
         self.started, self.done, self.total, self.failures = time.monotonic(), 0, 0, 0
 
     def save(self, **record):
