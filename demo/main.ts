@@ -3,6 +3,7 @@
  *
  * This process only looks whether the machine can do it, then shuts the show (show.ts) into namespaces of its
  * own: processes, mounts and networks. When the show ends, or is killed, the kernel removes all it made.
+ * `--brief` leaves less time to look at it, for tests.
  */
 
 import { spawn } from "node:child_process";
@@ -23,6 +24,7 @@ const [command, ...args] = enclose([
   process.execPath,
   ...process.execArgv,
   SHOW,
+  ...process.argv.slice(2),
   ...(isUnprivileged() ? ["--unprivileged"] : []),
 ]);
 // Its standard input ends with this process: that is how the show learns that it was killed.

@@ -8,8 +8,8 @@ import type { Download, Ping } from "./watchers.ts";
 const CELL = 100; // milliseconds
 const CELLS = 20;
 const BAR = 20; // columns
-/** A request younger than this is not missed yet. */
-const PENDING = 60; // milliseconds
+/** A younger request is not missed yet. */
+const PENDING = 150; // milliseconds
 
 export function statusLine({ style, spinner }: Screen, ping: Ping, download: Download): string {
   const { roundTripMs } = ping;

@@ -1,6 +1,7 @@
 /**
  * Two processes of the demonstration: `send PORT OCTETS RATE` serves random octets over TCP, `receive HOST PORT`
- * fetches them over one connection. Both write their news as lines of JSON, at the end the SHA-256.
+ * fetches them over one connection. Both write their news as lines of JSON, at the end the SHA-256. The sender
+ * takes its time, so that the transfer outlasts what is to be seen, until it reads anything: then it hurries.
  */
 
 import { createCipheriv, createHash, randomBytes } from "node:crypto";
@@ -19,6 +20,10 @@ const TICK = 10; // milliseconds
 /** What the sender may catch up at once after it had to wait. */
 const LARGEST_BURST = 256 * 1024; // octets
 const NEWS_INTERVAL = 10; // milliseconds
+/** How much is sent at the given rate; the rest at a fraction of it, or at a multiple in a hurry. */
+const AT_EASE = 0.8;
+const SLOWER = 1 / 20;
+const FASTER = 4;
 
 const [role, ...args] = process.argv.slice(2);
 if (role === "send") serve(Number(args[0]), Number(args[1]), Number(args[2]));
@@ -39,10 +44,15 @@ function send(socket: Socket, octets: number, rate: number): void {
   let sent = 0;
   let last = monotonicMs();
   let allowance = 0;
+  let hurry = false;
+  process.stdin.once("data", () => {
+    hurry = true;
+  });
   socket.on("error", fail);
   const timer = setInterval(() => {
     const now = monotonicMs();
-    allowance = Math.min(allowance + ((now - last) * rate) / 1000, LARGEST_BURST);
+    const pace = hurry ? FASTER : sent < octets * AT_EASE ? 1 : SLOWER;
+    allowance = Math.min(allowance + ((now - last) * rate * pace) / 1_000, LARGEST_BURST);
     last = now;
     if (socket.writableNeedDrain) return;
     const length = Math.min(Math.floor(allowance), octets - sent);
@@ -54,6 +64,7 @@ function send(socket: Socket, octets: number, rate: number): void {
     if (sent < octets) return;
     clearInterval(timer);
     socket.end();
+    process.stdin.destroy();
     tell({ kind: "done", octets: sent, sha256: hash.digest("hex") });
   }, TICK);
 }

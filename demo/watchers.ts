@@ -93,6 +93,11 @@ export class Download {
     }
   }
 
+  /** The changes are over: the rest may come at once. */
+  hurry(): void {
+    this.#sender.write("hurry\n");
+  }
+
   /** When octets arrived. */
   get arrivals(): readonly number[] {
     this.update();
