@@ -10,7 +10,9 @@ import { earliest, type Instant, later } from "../time.ts";
 import { IkeSession } from "./ike-session.ts";
 import type { Path } from "./nat-detection.ts";
 import type {
+  CreateChildInput,
   HomeOptions,
+  MessageInput,
   SessionEffect,
   SessionInput,
   SessionPorts,
@@ -32,8 +34,10 @@ export type AttemptId = number & { readonly __brand: "AttemptId" };
 
 export type InitiatorInput =
   | { readonly kind: "start"; readonly path: Path }
-  | Extract<SessionInput, { kind: "message" | "rekey-ike" | "probe" | "create-child" }>
-  | Extract<SessionInput, { kind: "rekey-child" | "delete-child" }>
+  | MessageInput
+  | { readonly kind: "rekey-child" | "delete-child"; readonly spi: number }
+  | { readonly kind: "rekey-ike" | "probe" }
+  | CreateChildInput
   /** A new session on the same link, then the old one is deleted. */
   | { readonly kind: "reauthenticate" }
   | { readonly kind: "moved"; readonly path: Partial<Path> }
@@ -163,7 +167,7 @@ export class IkeInitiator {
     this.#reauthenticate(now);
   }
 
-  #receive(input: Extract<SessionInput, { kind: "message" }>, now: Instant): void {
+  #receive(input: MessageInput, now: Instant): void {
     try {
       const header = decodeIkeHeader(input.message);
       const local = header.fromInitiator ? header.responderSpi : header.initiatorSpi;

@@ -22,6 +22,7 @@ import type { Path } from "./nat-detection.ts";
 import { compareOctets } from "./selectors.ts";
 import type {
   Directory,
+  MessageInput,
   SessionEffect,
   SessionInput,
   SessionPorts,
@@ -77,7 +78,7 @@ const INVALID_SPI_INTERVAL_MS = 100;
 export type StrangerDrop = "half-open-limit" | "address-limit" | "session-limit" | "malformed";
 
 export type ResponderInput =
-  | Extract<SessionInput, { kind: "message" }>
+  | MessageInput
   /** Anything else that is meant for one session. */
   | {
       readonly kind: "session";
@@ -173,14 +174,15 @@ export class IkeResponder {
     return session === undefined ? [] : this.#done(id, session.handle(input, now));
   }
 
-  #receive(input: Extract<SessionInput, { kind: "message" }>, now: Instant): ResponderEffect[] {
+  #receive(input: MessageInput, now: Instant): ResponderEffect[] {
     const header = decodeIkeHeader(input.message);
     // Our SPI is the one of our part: a rekey that the home did not begin makes us the initiator.
     const local = header.fromInitiator ? header.responderSpi : header.initiatorSpi;
     const id = this.#bySpi.get(local);
     if (id !== undefined) return this.#toSession(id, input, now);
-    if (header.response || !header.fromInitiator) return [];
+    if (header.response) return [];
     const isInit =
+      header.fromInitiator &&
       header.exchange === ExchangeType.ikeSaInit &&
       header.responderSpi === ZERO_SPI &&
       header.messageId === 0;
@@ -188,11 +190,7 @@ export class IkeResponder {
   }
 
   /** A stranger's IKE_SA_INIT. */
-  #meet(
-    header: IkeHeader,
-    input: Extract<SessionInput, { kind: "message" }>,
-    now: Instant,
-  ): ResponderEffect[] {
+  #meet(header: IkeHeader, input: MessageInput, now: Instant): ResponderEffect[] {
     const { path, encapsulated, message } = input;
     const answer = (octets: Uint8Array): ResponderEffect => ({
       kind: "send",
@@ -299,7 +297,7 @@ export class IkeResponder {
         initiatorSpi: header.initiatorSpi,
         responderSpi: header.responderSpi,
         exchange: header.exchange,
-        fromInitiator: false,
+        fromInitiator: !header.fromInitiator,
         response: true,
         messageId: header.messageId,
       },

@@ -90,6 +90,7 @@ import type {
   CloseReason,
   Directory,
   HomeOptions,
+  MessageInput,
   PeerPolicy,
   SessionEffect,
   SessionInput,
@@ -106,7 +107,7 @@ import {
   type IkeSpi,
   ZERO_SPI,
 } from "./wire/header.ts";
-import { decodePayloads, identificationPayload, type Payload } from "./wire/message.ts";
+import { decodePayloads, findError, identificationPayload, type Payload } from "./wire/message.ts";
 import { decodePayloadChain } from "./wire/payload-chain.ts";
 import { NotifyType } from "./wire/payloads/notify.ts";
 import type { TrafficSelector } from "./wire/payloads/traffic-selectors.ts";
@@ -174,6 +175,8 @@ interface SaRecord {
   /** `replaced`: it has a successor. `closing`: we have asked to delete it. */
   state: "current" | "candidate" | "replaced" | "closing";
   exchange: PendingExchange | undefined;
+  /** The peer has used it. */
+  isConfirmed: boolean;
   /** When one that the peer should have deleted is forgotten. */
   overdueAt: Instant | undefined;
   /** The successor the peer began to make while we were making ours. */
@@ -315,9 +318,11 @@ export class IkeSession {
         this.#receive(input, now);
         break;
       case "rekey-child":
-        if (this.#childOf(input.spi)?.state === "installed") this.#enqueue(input);
+        this.#enqueue({ kind: "rekey-child", spi: input.spi });
         break;
       case "rekey-ike":
+        this.#enqueue({ kind: "rekey-ike" });
+        break;
       case "create-child":
       case "close":
         this.#enqueue(input);
@@ -550,7 +555,7 @@ export class IkeSession {
 
   // ---- messages
 
-  #receive(input: Extract<SessionInput, { kind: "message" }>, now: Instant): void {
+  #receive(input: MessageInput, now: Instant): void {
     try {
       const header = decodeIkeHeader(input.message);
       const record = this.#records.find(
@@ -565,14 +570,13 @@ export class IkeSession {
     }
   }
 
-  #received(
-    record: SaRecord,
-    received: Received,
-    input: Extract<SessionInput, { kind: "message" }>,
-    now: Instant,
-  ): void {
-    if (received.kind === "drop") this.#emit({ kind: "dropped", reason: received.reason });
+  #received(record: SaRecord, received: Received, input: MessageInput, now: Instant): void {
+    if (received.kind === "drop") {
+      this.#emit({ kind: "dropped", reason: received.reason });
+      if (received.reason === "not-encrypted") this.#hint(record, input.message);
+    }
     if (received.kind === "drop" || received.kind === "fragment") return;
+    record.isConfirmed = true;
     this.#heardAt = now;
     if (received.kind === "repeated") {
       this.#sendTo(input, received.answer);
@@ -603,8 +607,24 @@ export class IkeSession {
     this.#afterRequest();
   }
 
+  /** An answer in the clear, such as INVALID_IKE_SPI of a gateway that has begun anew. Anyone can send it. */
+  #hint(record: SaRecord, message: Uint8Array): void {
+    const { nextPayload } = decodeIkeHeader(message);
+    const chain = decodePayloadChain(nextPayload, message.subarray(HEADER_LENGTH));
+    const error = findError(decodePayloads(chain.payloads).payloads);
+    if (error === undefined) return;
+    if (record.exchange?.kind === "delete-ike" && error.type === NotifyType.invalidIkeSpi) {
+      // What we want to be rid of is not there: the answer to our delete was lost.
+      if (record.state === "current") this.#close({ kind: "asked" });
+      else this.#forget(record);
+      return;
+    }
+    // A new IKE SA of which the peer has not heard yet is unknown to it for a good reason.
+    if (record.isConfirmed) this.#emit({ kind: "hint", notifyType: error.type });
+  }
+
   /** A fresh, authentic request came from elsewhere: that is where the peer is (section 2.23). */
-  #follow(input: Extract<SessionInput, { kind: "message" }>): void {
+  #follow(input: MessageInput): void {
     const before = this.#path;
     const { path } = input;
     if (this.#role.kind !== "gateway" || before === undefined) return;
@@ -630,7 +650,7 @@ export class IkeSession {
     record: SaRecord,
     exchange: number,
     payloads: readonly Payload[],
-    input: Extract<SessionInput, { kind: "message" }>,
+    input: MessageInput,
     now: Instant,
   ): Payload[] {
     try {
@@ -657,7 +677,7 @@ export class IkeSession {
   #processResponse(
     record: SaRecord,
     payloads: readonly Payload[],
-    input: Extract<SessionInput, { kind: "message" }>,
+    input: MessageInput,
     now: Instant,
   ): void {
     const { exchange } = record;
@@ -762,7 +782,7 @@ export class IkeSession {
       assignment: this.#assignment,
       nat: this.#nat,
     });
-    if (granted.record !== undefined) this.#created(granted.record, undefined, "now");
+    if (granted.record !== undefined) this.#created(granted.record, undefined, "deferred");
     return buildIkeAuthResponse({
       identification,
       authentication: authenticate(
@@ -938,7 +958,7 @@ export class IkeSession {
     if (typeof made === "number") return refusal(made);
     if ("invalidKe" in made) return [invalidKePayload(made.invalidKe)];
     const { agreement, child } = made;
-    this.#created(made.record, old?.sa.inbound.spi, old === undefined ? "now" : "deferred");
+    this.#created(made.record, old?.sa.inbound.spi, "deferred");
     if (old !== undefined) {
       old.successor = made.record;
       if (old.state === "rekeying") old.rival = { record: made.record, nonces };
@@ -1412,6 +1432,7 @@ export class IkeSession {
       bornAt: now,
       state,
       exchange: undefined,
+      isConfirmed: false,
       overdueAt: undefined,
       rival: undefined,
     };
@@ -1565,11 +1586,11 @@ export class IkeSession {
 
   #close(reason: CloseReason): void {
     if (this.#phase.kind === "closed") return;
+    this.#removeChildren(this.#children.map(({ sa }) => sa.inbound.spi));
     const spis = this.#records.map(({ sa }) => sa.localSpi);
     if (this.#phase.kind === "init") spis.push(this.#phase.start.spi);
     this.#phase = { kind: "closed" };
     this.#records = [];
-    this.#children = [];
     this.#tasks = [];
     for (const spi of new Set(spis)) this.#emit({ kind: "unlisten", spi });
     this.#emit({ kind: "closed", reason });
@@ -1607,10 +1628,7 @@ export class IkeSession {
   }
 
   /** An answer goes where the request came from (section 2.11). */
-  #sendTo(
-    { path, encapsulated }: Extract<SessionInput, { kind: "message" }>,
-    messages: readonly Uint8Array[],
-  ): void {
+  #sendTo({ path, encapsulated }: MessageInput, messages: readonly Uint8Array[]): void {
     for (const message of messages) this.#emit({ kind: "send", path, encapsulated, message });
   }
 

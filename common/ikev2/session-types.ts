@@ -77,32 +77,35 @@ export interface ChildSa {
   readonly encapsulation: Encapsulation;
 }
 
+/** A datagram that holds an IKE message. */
+export interface MessageInput {
+  readonly kind: "message";
+  /** Without the non-ESP marker. */
+  readonly message: Uint8Array;
+  /** As it came: `local` is where it was received. */
+  readonly path: Path;
+  /** It came on the port where IKE messages have a marker, RFC 3948. */
+  readonly encapsulated: boolean;
+  /** Milliseconds since the epoch. */
+  readonly wallTime: number;
+}
+
+/** Another Child SA, such as the one for multicast. */
+export interface CreateChildInput {
+  readonly kind: "create-child";
+  readonly localSelectors: readonly TrafficSelector[];
+  readonly remoteSelectors: readonly TrafficSelector[];
+}
+
 export type SessionInput =
   /** Of a home: begin. */
   | { readonly kind: "start" }
-  | {
-      readonly kind: "message";
-      /** An IKE message, without the non-ESP marker. */
-      readonly message: Uint8Array;
-      /** As it came: `local` is where it was received. */
-      readonly path: Path;
-      /** It came on the port where IKE messages have a marker, RFC 3948. */
-      readonly encapsulated: boolean;
-      /** Milliseconds since the epoch. */
-      readonly wallTime: number;
-    }
-  /** The soft limit of a Child SA is reached. */
-  | { readonly kind: "rekey-child"; readonly spi: number }
-  | { readonly kind: "rekey-ike" }
-  /** Another Child SA, such as the one for multicast. */
-  | {
-      readonly kind: "create-child";
-      readonly localSelectors: readonly TrafficSelector[];
-      readonly remoteSelectors: readonly TrafficSelector[];
-    }
-  | { readonly kind: "delete-child"; readonly spi: number }
-  /** Is the peer there? */
-  | { readonly kind: "probe" }
+  | MessageInput
+  /** The soft limit of a Child SA is reached; or it is not wanted any more. By its inbound SPI. */
+  | { readonly kind: "rekey-child" | "delete-child"; readonly spi: number }
+  /** `probe`: is the peer there? */
+  | { readonly kind: "rekey-ike" | "probe" }
+  | CreateChildInput
   /** Of a gateway: the home shall authenticate again within so many seconds. */
   | { readonly kind: "ask-reauthentication"; readonly seconds: number }
   /** One of the two addresses is another now. */
@@ -147,8 +150,9 @@ export type SessionEffect =
       /** Inbound SPI of the one it follows. */
       readonly replaces: number | undefined;
       /**
-       * `deferred`: the peer may not be ready to receive; send with the old one until `child-outbound`, or
-       * until an authentic packet comes with the new (RFC 7296 section 2.8).
+       * `deferred`: the peer may not be ready to receive. As long as there is an older one for the same link, of
+       * this session or of the one before it, send with that; until `child-outbound`, or until the older is
+       * deleted, or until an authentic packet comes with this one (RFC 7296 section 2.8).
        */
       readonly outbound: "now" | "deferred";
     }
@@ -175,5 +179,5 @@ export type SessionEffect =
       readonly suite: IkeSuite;
       readonly keys: IkeKeys;
     }
-  /** The end; the Child SAs are gone with it. */
+  /** The end; `child-deleted` came for each Child SA. */
   | { readonly kind: "closed"; readonly reason: CloseReason };
