@@ -9,6 +9,8 @@ import type { Download } from "./watchers.ts";
 
 /** What a change may cost beyond the time without any address; measured are a few milliseconds. */
 const LARGEST_OUTAGE = 500; // milliseconds
+/** A pause that much longer than the outage is worth a word. */
+const RETRY_SHOWS = 200; // milliseconds
 const DIGITS = 16; // of a checksum that are shown
 
 /** What the ping, the server and the download made of a change. */
@@ -54,11 +56,14 @@ export function summarize(outcomes: readonly Outcome[], { ending }: Download): s
     inMs(pausedMs),
   ]);
   const table = formatTable(COLUMNS, rows).trimEnd().split("\n");
+  if (outcomes.some(({ outage, pausedMs }) => pausedMs > outage.ms + RETRY_SHOWS)) {
+    table.push("", "After a silence TCP waits for its own next retry: hence the longer pause.");
+  }
   if (ending === undefined) return [...table, ""];
   const { octets, sha256 } = ending.received;
   const verdict = sha256 === ending.sent.sha256 ? "the same at both ends" : "wrong";
-  const checksum = `SHA-256 ${sha256.slice(0, DIGITS)}… is ${verdict}`;
-  return [...table, "", `${formatCount(octets)} octets downloaded; ${checksum}.`];
+  const checksum = `SHA-256 ${sha256.slice(0, DIGITS)}…, ${verdict}`;
+  return [...table, "", `${formatCount(octets)} octets downloaded: ${checksum}.`];
 }
 
 /** What was not as it should be, in words. */
@@ -85,5 +90,6 @@ export function findProblems(
 /** `6.8 ms`, `1,009 ms`: always the same unit, to compare. */
 function inMs(ms: number | undefined): string {
   if (ms === undefined) return "-";
+  if (ms === 0) return "0 ms";
   return ms < 10 ? `${ms.toFixed(1)} ms` : `${formatCount(Math.round(ms))} ms`;
 }

@@ -1,6 +1,6 @@
 /** What is shown: lines that stay and, on a terminal, one line below them that lives. */
 
-import { COLOURED, PLAIN, type Style } from "../common/text/style.ts";
+import { COLOURED, PLAIN, type Style, widthOf } from "../common/text/style.ts";
 import { formatDuration } from "../common/text/units.ts";
 import { monotonicMs } from "./moment.ts";
 
@@ -66,7 +66,9 @@ export class Screen {
   #draw(): void {
     if (!this.#terminal) return;
     this.#frame += 1;
-    const live = this.#live?.();
-    process.stdout.write(START_OF_LINE + (live ?? ""));
+    const live = this.#live?.() ?? "";
+    // A line that wraps could not be drawn over.
+    const fits = widthOf(live) < process.stdout.columns;
+    process.stdout.write(START_OF_LINE + (fits ? live : ""));
   }
 }

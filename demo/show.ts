@@ -105,7 +105,7 @@ async function startTraffic(network: Network): Promise<{ ping: Ping; download: D
   );
   const megabytes = FILE_LENGTH / 1e6;
   const download = await screen.step(
-    `the laptop downloads ${megabytes} MB from the website, over one TCP connection`,
+    `the laptop downloads ${megabytes} MB from the website over one TCP connection`,
     async () => {
       const plan = { from: website, address: WEBSITE, to: laptop };
       const started = await Download.start({ ...plan, octets: FILE_LENGTH, rate: RATE });

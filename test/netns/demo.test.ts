@@ -48,7 +48,7 @@ describe.skipIf(!canUseNamespaces({ tun: true }))("the demonstration", () => {
   it("crosses three changes of address and says so in plain text", async () => {
     const { output, status } = await startDemo().ended;
     expect({ output, status }).toMatchObject({ status: 0 });
-    expect(output).toMatch(/60,000,000 octets downloaded; SHA-256 \S+ is the same at both ends/);
+    expect(output).toMatch(/60,000,000 octets downloaded: SHA-256 \S+ the same at both ends/);
     expect(output).not.toContain("\u001b");
   });
 
