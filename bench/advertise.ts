@@ -53,9 +53,18 @@ class Homes {
       // What the server receives with is what the home sends with.
       const { inbound: up, outbound: down } = home.keys;
       const limit = Number.MAX_SAFE_INTEGER;
-      const outbound = new OutboundSa({ keys: up, transform: openTransform(up), next: 1, limit });
+      const outbound = new OutboundSa({
+        keys: up,
+        transform: openTransform(up, "outbound"),
+        next: 1,
+        limit,
+      });
       const window = new ReplayWindow();
-      const inbound = new InboundSa({ keys: down, transform: openTransform(down), window });
+      const inbound = new InboundSa({
+        keys: down,
+        transform: openTransform(down, "inbound"),
+        window,
+      });
       return { config: home, outbound, inbound };
     });
     this.#bySpi = new Map(this.#homes.map((home) => [home.inbound.spi, home]));

@@ -30,6 +30,8 @@ const WARM_UP = 20_000; // advertisements, before any is timed
 const TIMED = 60_000;
 /** Between two turns of the event loop, as a batch of the socket is. */
 const BATCH = 64;
+/** Of fewer homes the rest of the process makes the difference. */
+const FEW = 1_000;
 const HOP_LIMIT = 255;
 const NEVER = { heardAt: undefined, sentAt: undefined, observedSource: undefined };
 const NOTHING: TunnelCounters = {
@@ -105,7 +107,6 @@ async function main(count: number, directory: string): Promise<void> {
   });
   await server.open(fail);
   const startMs = performance.now() - began;
-  const configured = heap();
 
   const homes = config.homes;
   const messages = homes.flatMap((home, index) => {
@@ -157,9 +158,7 @@ async function main(count: number, directory: string): Promise<void> {
     start_ms: Math.round(startMs),
     cpu_us: Math.round((10 * (cpu.user + cpu.system)) / TIMED) / 10,
     accepted_per_s: Math.round(TIMED / seconds),
-    // Of few homes the rest of the process makes the difference.
-    heap_per_home: count < 1_000 ? undefined : Math.round((used - before) / count),
-    heap_per_home_configured: count < 1_000 ? undefined : Math.round((configured - before) / count),
+    ...(count < FEW ? {} : perHome(count, before, used)),
     rss_mb: Math.round(process.memoryUsage().rss / 2 ** 20),
   };
   process.stdout.write(`${JSON.stringify(result)}\n`);
@@ -181,13 +180,20 @@ function received(
   };
 }
 
-/** Octets in use after a collection: objects, and the array buffers they hold. */
-function heap(): number {
+/** What is in use after a collection. */
+function heap(): NodeJS.MemoryUsage {
   if (globalThis.gc === undefined) throw new Error("run with --expose-gc");
   globalThis.gc();
   globalThis.gc();
-  const { heapUsed, arrayBuffers } = process.memoryUsage();
-  return heapUsed + arrayBuffers;
+  return process.memoryUsage();
+}
+
+/** Octets of JavaScript objects, and of the array buffers that they hold. */
+function perHome(count: number, before: NodeJS.MemoryUsage, after: NodeJS.MemoryUsage) {
+  return {
+    heap_per_home: Math.round((after.heapUsed - before.heapUsed) / count),
+    buffers_per_home: Math.round((after.arrayBuffers - before.arrayBuffers) / count),
+  };
 }
 
 const [, , homes = "1000", directory = "."] = process.argv;
