@@ -87,6 +87,12 @@ export class AttributeWriter {
     return this.u16(value).u16(value >>> 16);
   }
 
+  /** As they are: the structure that attributes follow. */
+  octets(value: Uint8Array): this {
+    this.#octets.push(...value);
+    return this;
+  }
+
   /** One attribute; left out when it has no value. */
   attribute(type: number, value: Uint8Array | undefined): this {
     if (value === undefined) return this;
