@@ -78,6 +78,8 @@ export function assemble(config: ServerConfig, log: Logger): Task[] {
     },
     async reload(wanted) {
       await server?.setHomes(wanted.homes);
+      if (settingsOf(wanted) === settingsOf(config)) return;
+      log.warn("homes are taken over; the other settings need a restart");
     },
   };
 
@@ -94,6 +96,11 @@ export function assemble(config: ServerConfig, log: Logger): Task[] {
         : done(status);
     }),
   ];
+}
+
+/** All but the homes, to be compared. */
+function settingsOf(config: ServerConfig): string {
+  return JSON.stringify({ ...config, homes: [] });
 }
 
 /** This machine's IPv4 addresses. */

@@ -297,11 +297,18 @@ export class TunnelServer {
         break;
       case "hold":
         dataPlane.setSending(tunnel, "probes-only");
-        log.info({ home: tunnel }, "home not proven at its endpoint, sending probes only");
+        // A restart holds thousands at once, until each has answered: no news for people.
+        log[home.lastMove === undefined ? "debug" : "info"](
+          { home: tunnel },
+          "home not proven at its endpoint, sending probes only",
+        );
         break;
       case "release":
         dataPlane.setSending(tunnel, "open");
-        log.info({ home: tunnel }, "home answers again, sending to it");
+        log[home.lastMove === undefined ? "debug" : "info"](
+          { home: tunnel },
+          "home answers at its endpoint, sending to it",
+        );
         break;
       case "probe":
         this.#probe(home, effect.move);
