@@ -1,5 +1,6 @@
 /** What a change was like, in words and as a verdict. */
 
+import { availableParallelism, loadavg } from "node:os";
 import type { MoveStatus } from "../common/control/traffic.ts";
 import { formatTable } from "../common/text/table.ts";
 import { formatCount } from "../common/text/units.ts";
@@ -7,8 +8,13 @@ import type { Change } from "./changes.ts";
 import type { Outage } from "./outage.ts";
 import type { Download } from "./watchers.ts";
 
-/** What a change may cost beyond the time without any address; measured are a few milliseconds. */
-const LARGEST_OUTAGE = 500; // milliseconds
+/**
+ * What a change may cost beyond the time without any address. It takes a few milliseconds, and hundreds where
+ * others use the processors; a change that was not followed costs more than this.
+ */
+const LARGEST_OUTAGE = 2_000; // milliseconds
+/** From here on it is worth a word that the processors were busy. */
+const BUSY_SHOWS = 50; // milliseconds
 /** A pause that much longer than the outage is worth a word. */
 const RETRY_SHOWS = 200; // milliseconds
 const DIGITS = 16; // of a checksum that are shown
@@ -59,6 +65,10 @@ export function summarize(outcomes: readonly Outcome[], { ending }: Download): s
   if (outcomes.some(({ outage, pausedMs }) => pausedMs > outage.ms + RETRY_SHOWS)) {
     table.push("", "After a silence TCP waits for its own next retry: hence the longer pause.");
   }
+  const isBusy = (loadavg()[0] ?? 0) > availableParallelism();
+  if (isBusy && outcomes.some((outcome) => costOf(outcome) > BUSY_SHOWS)) {
+    table.push("", "Other programs keep this computer busy, and the figures contain that.");
+  }
   if (ending === undefined) return [...table, ""];
   const { octets, sha256 } = ending.received;
   const verdict = sha256 === ending.sent.sha256 ? "the same at both ends" : "wrong";
@@ -71,8 +81,9 @@ export function findProblems(
   outcomes: readonly Outcome[],
   { ending, failure, total }: Download,
 ): string[] {
-  const problems = outcomes.flatMap(({ change, outage, afterwardsMs }) => {
-    const ms = change.awayMs === 0 ? outage.ms : afterwardsMs;
+  const problems = outcomes.flatMap((outcome) => {
+    const { change } = outcome;
+    const ms = costOf(outcome);
     if (ms <= LARGEST_OUTAGE) return [];
     return [`${change.name}: ping was out for ${inMs(ms)}, more than ${inMs(LARGEST_OUTAGE)}`];
   });
@@ -85,6 +96,11 @@ export function findProblems(
     problems.push(`what was sent has the SHA-256 ${ending.sent.sha256}`);
   }
   return problems;
+}
+
+/** The outage without what no tunnel can bridge. */
+function costOf({ change, outage, afterwardsMs }: Outcome): number {
+  return change.awayMs === 0 ? outage.ms : afterwardsMs;
 }
 
 /** `6.8 ms`, `1,009 ms`: always the same unit, to compare. */
