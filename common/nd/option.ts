@@ -8,10 +8,13 @@ import { ByteWriter } from "../bytes/writer.ts";
 import { MalformedError } from "../errors.ts";
 import { formatIpv4, IPV4_LENGTH, type Ipv4Address, ipv4Octets } from "../ip/address.ts";
 
-/** RFC 4861 section 4.6.1. */
+/** RFC 4861 section 4.6, RFC 8106 section 5.1. Those of Router Advertisements: `router-option.ts`. */
 export const NdOptionType = {
   sourceLinkLayerAddress: 1,
   targetLinkLayerAddress: 2,
+  prefixInformation: 3,
+  mtu: 5,
+  recursiveDnsServer: 25,
 } as const;
 
 const OPTION_UNIT = 8; // octets; option lengths are counted in these
