@@ -26,6 +26,7 @@ import {
   needsChecksum,
 } from "../offload/virtio-net-header.ts";
 import type { Instant } from "../time.ts";
+import { AdvertisementOrder } from "../tunnel/advertisement-order.ts";
 import { AdvertisementPolice } from "../tunnel/advertisement-police.ts";
 import type {
   DataPlane,
@@ -223,6 +224,7 @@ export class UserspaceDataPlane implements DataPlane {
         inboundSequence: sequences.inbound,
         selectors: new TunnelSelectors(spec),
         police: new AdvertisementPolice(advertisements),
+        order: new AdvertisementOrder(sequences.inbound.window.top),
       });
       this.#tunnels.set(spec.name, tunnel);
       carrier.bySpi.set(spec.inbound.spi, tunnel);
@@ -479,6 +481,10 @@ export class UserspaceDataPlane implements DataPlane {
     }
     if (!tunnel.police.admit(memory, packet, inner, this.#now)) {
       tunnel.refuse("advertisement-rate");
+      return;
+    }
+    if (!tunnel.order.admit(memory, packet, inner, tunnel.inbound.sequence)) {
+      tunnel.refuse("advertisement-late");
       return;
     }
     if (tunnel.spec.clampMss) clampMss(memory, packet, inner, tunnel.mtu);

@@ -2,6 +2,7 @@
 
 import type { InboundSa, OutboundSa } from "../esp/security-association.ts";
 import type { Instant } from "../time.ts";
+import type { AdvertisementOrder } from "../tunnel/advertisement-order.ts";
 import type { AdvertisementPolice } from "../tunnel/advertisement-police.ts";
 import type { RefusalReason, Sending, TunnelCounters } from "../tunnel/data-plane.ts";
 import type { TunnelSelectors } from "../tunnel/selectors.ts";
@@ -23,6 +24,7 @@ export interface UserspaceTunnelParts {
   readonly inboundSequence: InboundSequence;
   readonly selectors: TunnelSelectors;
   readonly police: AdvertisementPolice;
+  readonly order: AdvertisementOrder;
 }
 
 /** What the packet path reads and writes; a plain record, since every field is touched for every packet. */
@@ -36,6 +38,7 @@ export class UserspaceTunnel {
   readonly inboundSequence: InboundSequence;
   selectors: TunnelSelectors;
   readonly police: AdvertisementPolice;
+  readonly order: AdvertisementOrder;
   readiness: Readiness | undefined;
 
   /** Where ESP goes; address 0 while that is not known. */
@@ -72,6 +75,7 @@ export class UserspaceTunnel {
     this.inboundSequence = parts.inboundSequence;
     this.selectors = parts.selectors;
     this.police = parts.police;
+    this.order = parts.order;
     this.mtu = parts.spec.mtu;
   }
 

@@ -146,6 +146,7 @@ export class InboundSa<M extends PacketMemory> {
   readonly window: ReplayWindow;
   readonly #transform: EspTransform<M>;
   readonly #extended: boolean;
+  #sequence = 0;
 
   constructor(options: {
     keys: SecurityAssociationKeys;
@@ -157,6 +158,11 @@ export class InboundSa<M extends PacketMemory> {
     this.window = options.window;
     this.#transform = options.transform;
     this.#extended = options.keys.extendedSequenceNumbers;
+  }
+
+  /** The number of the last authentic packet, 0 before the first. */
+  get sequence(): number {
+    return this.#sequence;
   }
 
   /**
@@ -175,6 +181,7 @@ export class InboundSa<M extends PacketMemory> {
     const high = (sequence - low) / HALF;
     if (!this.#transform.open(memory, offset, ciphertext, high)) return NOT_AUTHENTIC;
     this.window.record(sequence);
+    this.#sequence = sequence;
 
     const inner = offset + this.innerOffset;
     const payload = payloadLength(memory, inner, ciphertext);

@@ -26,6 +26,8 @@ export type RefusalReason =
   | "inner-source"
   | "inner-destination"
   | "advertisement-rate"
+  /** An advertisement that a later one has overtaken. */
+  | "advertisement-late"
   | "no-remote"
   | "held"
   | "too-big"
