@@ -10,6 +10,7 @@ const RECORD_HEADER = 16;
 const ETHERNET_HEADER = 14;
 const IPV4_PROTOCOL = 9; // offset in the header
 const UDP_HEADER = 8;
+const ESP_HEADER = 8; // SPI and sequence number
 const ESP_PORT = 4500;
 
 export const EtherType = { ipv4: 0x0800, ipv6: 0x86dd } as const;
@@ -62,7 +63,7 @@ export class Capture {
 
   /** The ESP among it. */
   async esp(): Promise<CapturedEsp[]> {
-    return (await this.packets()).flatMap((packet) => espOf(packet) ?? []);
+    return (await this.packets()).flatMap(espOf);
   }
 
   async stop(): Promise<void> {
@@ -85,12 +86,12 @@ function readPackets(file: Uint8Array): CapturedPacket[] {
   return packets;
 }
 
-/** Undefined for anything but a whole ESP packet. */
-export function espOf({ etherType, octets }: CapturedPacket): CapturedEsp | undefined {
-  if (etherType !== EtherType.ipv4 || octets.length < 20) return undefined;
+/** The ESP in a packet, usually one. */
+function espOf({ etherType, octets }: CapturedPacket): CapturedEsp[] {
+  if (etherType !== EtherType.ipv4 || octets.length < 20) return [];
   const view = new DataView(octets.buffer, octets.byteOffset, octets.length);
   const header = (view.getUint8(0) & 0x0f) * 4;
-  if ((view.getUint16(6) & 0x3fff) !== 0) return undefined; // a fragment
+  if ((view.getUint16(6) & 0x3fff) !== 0) return []; // a fragment
   const packet = octets.subarray(header, view.getUint16(2));
   const addresses = {
     source: octets.subarray(12, 16).join("."),
@@ -101,22 +102,35 @@ export function espOf({ etherType, octets }: CapturedPacket): CapturedEsp | unde
       return esp("esp", packet, addresses);
     case 17: {
       if (view.getUint16(header + 2) !== ESP_PORT && view.getUint16(header) !== ESP_PORT) {
-        return undefined;
+        return [];
       }
       return esp("udp", packet.subarray(UDP_HEADER), addresses);
     }
     default:
-      return undefined;
+      return [];
   }
 }
 
+/**
+ * Between two namespaces the kernel hands over many datagrams as one (UDP_SEGMENT) and never cuts it. The next one in it
+ * is found by its first eight octets: the same SPI, the next number.
+ */
 function esp(
   encapsulation: CapturedEsp["encapsulation"],
   octets: Uint8Array,
   addresses: { readonly source: string; readonly destination: string },
-): CapturedEsp | undefined {
-  if (octets.length < 8) return undefined; // a keepalive
-  const view = new DataView(octets.buffer, octets.byteOffset, octets.length);
-  const [spi, sequence] = [view.getUint32(0), view.getUint32(4)];
-  return { encapsulation, ...addresses, spi, sequence, octets };
+): CapturedEsp[] {
+  const found: CapturedEsp[] = [];
+  for (let rest = octets; rest.length >= ESP_HEADER; ) {
+    const view = new DataView(rest.buffer, rest.byteOffset, rest.length);
+    const [spi, sequence] = [view.getUint32(0), view.getUint32(4)];
+    const next = Buffer.alloc(ESP_HEADER);
+    next.writeUInt32BE(spi);
+    next.writeUInt32BE((sequence + 1) >>> 0, 4);
+    const at = encapsulation === "esp" ? -1 : Buffer.from(rest).indexOf(next, ESP_HEADER);
+    const length = at < 0 ? rest.length : at;
+    found.push({ encapsulation, ...addresses, spi, sequence, octets: rest.subarray(0, length) });
+    rest = rest.subarray(length);
+  }
+  return found;
 }

@@ -89,16 +89,19 @@ export class Daemon<Status> {
     }, PATIENCE);
   }
 
+  /** Starts a second instance beside it. */
+  another(): Running {
+    return this.#namespace.spawn(this.#command);
+  }
+
   /** Starts it and does not wait. */
   launch(): Running {
-    this.#running = this.#namespace.spawn([
-      process.execPath,
-      this.#program,
-      "run",
-      "-c",
-      this.configFile,
-    ]);
+    this.#running = this.#namespace.spawn(this.#command);
     return this.#running;
+  }
+
+  get #command(): string[] {
+    return [process.execPath, this.#program, "run", "-c", this.configFile];
   }
 
   get running(): Running {
@@ -110,6 +113,11 @@ export class Daemon<Status> {
     const reply = await askControl(this.controlSocket, { command: "status" });
     if (reply.kind === "refused") throw new Error(reply.reason);
     return reply.value as Status;
+  }
+
+  /** `hometun announce` */
+  async announce(): Promise<void> {
+    await askControl(this.controlSocket, { command: "announce" });
   }
 
   /** The first status that fits. Throws with the last one, and the log, when none does. */
