@@ -11,7 +11,6 @@ const TOOLS: Readonly<Record<string, string>> = {
   ip: "iproute2",
   nsenter: "util-linux",
   unshare: "util-linux",
-  sysctl: "procps",
 };
 
 export type Command = [file: string, ...args: string[]];

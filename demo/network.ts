@@ -68,9 +68,9 @@ export async function buildNetwork(lab: Lab): Promise<Network> {
       "route add default via 203.0.113.254",
     ),
     configure(website, `addr add ${WEBSITE}/64 dev eth0`, "route add default via 2001:db8:f::1"),
-    home.run("sysctl -qw net.ipv6.conf.all.forwarding=1"),
-    server.run("sysctl -qw net.ipv6.conf.all.forwarding=1"),
-    isp.run("sysctl -qw net.ipv4.ip_forward=1"),
+    home.set("net.ipv6.conf.all.forwarding", 1),
+    server.set("net.ipv6.conf.all.forwarding", 1),
+    isp.set("net.ipv4.ip_forward", 1),
   ]);
   return { laptop, home, isp, server, website };
 }

@@ -78,9 +78,9 @@ export class Lab {
     await execute("ip", ["netns", "add", name]);
     const namespace = new Namespace(name, label);
     this.#namespaces.push(namespace);
-    await namespace.run(
-      "ip link set lo up; sysctl -qw net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0",
-    );
+    await namespace.run("ip link set lo up");
+    await namespace.set("net.ipv6.conf.all.accept_dad", 0);
+    await namespace.set("net.ipv6.conf.default.accept_dad", 0);
     return namespace;
   }
 
@@ -148,6 +148,11 @@ export class Namespace {
   ): Promise<string> {
     const argv = typeof command === "string" ? ["sh", "-ec", command] : command;
     return await execute("nsenter", [`--net=${this.path}`, "--", ...argv], options.timeoutMs);
+  }
+
+  /** Sets a kernel parameter, named as sysctl(8) does, which not every machine has. */
+  async set(parameter: string, value: number): Promise<void> {
+    await this.run(`echo ${value} > /proc/sys/${parameter.replaceAll(".", "/")}`);
   }
 
   /** Starts a command that goes on; it is ended with the namespace at the latest. */
