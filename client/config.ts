@@ -1,6 +1,7 @@
 /** The client's configuration: from the text of `client.toml` to checked values, every default filled. */
 
 import { keysTable, type ManualKeys } from "../common/config/keys.ts";
+import { type MetricsListen, metricsFields, remoteMetrics } from "../common/config/metrics.ts";
 import { mistake, type Outcome, outcomeOf } from "../common/config/mistakes.ts";
 import {
   absolutePath,
@@ -51,6 +52,10 @@ export interface ClientConfig {
   /** Where sequence numbers are reserved. */
   readonly stateDirectory: string;
   readonly controlSocket: string;
+  /** Where metrics are served; absent: nowhere. */
+  readonly metrics: MetricsListen | undefined;
+  /** Whether they may be served beyond this machine. */
+  readonly allowRemoteMetrics: boolean;
   readonly log: LogConfig;
 }
 
@@ -108,6 +113,7 @@ const clientTable = table({
   keys: keysTable,
   "state-directory": absolutePath.default(CLIENT_DEFAULTS.stateDirectory),
   "control-socket": socketPath.default(CLIENT_DEFAULTS.controlSocket),
+  ...metricsFields,
   log: logTable,
 }).transform(
   (fields): ClientConfig => ({
@@ -116,6 +122,8 @@ const clientTable = table({
     keys: fields.keys,
     stateDirectory: fields["state-directory"],
     controlSocket: fields["control-socket"],
+    metrics: fields.metrics,
+    allowRemoteMetrics: fields["allow-remote-metrics"],
     log: fields.log,
   }),
 );
@@ -128,7 +136,11 @@ export function parseClientConfig(source: Source): Outcome<ClientConfig> {
     document.kind === "good" ? checkWith(clientTable, document.value, source.file) : document;
   if (checked.kind === "mistaken")
     return { ...checked, mistakes: [...exposed, ...checked.mistakes] };
-  return outcomeOf(checked.value, [...exposed, ...contradictions(checked.value, source.file)]);
+  return outcomeOf(checked.value, [
+    ...exposed,
+    ...remoteMetrics(checked.value, source.file),
+    ...contradictions(checked.value, source.file),
+  ]);
 }
 
 /** What is wrong between values that are each right. */

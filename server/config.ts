@@ -3,6 +3,7 @@
 import { createHash } from "node:crypto";
 import type { z } from "zod";
 import { hexText, keysTable, type ManualKeys } from "../common/config/keys.ts";
+import { type MetricsListen, metricsFields, remoteMetrics } from "../common/config/metrics.ts";
 import { type KeyPath, mistake, type Outcome, outcomeOf } from "../common/config/mistakes.ts";
 import {
   absolutePath,
@@ -73,6 +74,10 @@ export interface ServerConfig {
   /** Where sequence numbers and endpoints are kept. */
   readonly stateDirectory: string;
   readonly controlSocket: string;
+  /** Where metrics are served; absent: nowhere. */
+  readonly metrics: MetricsListen | undefined;
+  /** Whether they may be served beyond this machine. */
+  readonly allowRemoteMetrics: boolean;
   readonly log: LogConfig;
 }
 
@@ -127,6 +132,7 @@ const serverTable = table({
   advertisements: advertisementsTable.prefault({}),
   "state-directory": absolutePath.default(SERVER_DEFAULTS.stateDirectory),
   "control-socket": socketPath.default(SERVER_DEFAULTS.controlSocket),
+  ...metricsFields,
   "interface-prefix": interfacePrefix.default(SERVER_DEFAULTS.interfacePrefix),
   log: logTable,
 });
@@ -177,9 +183,12 @@ export function parseServerConfig(source: Source, homeFiles: HomeFiles): Outcome
     advertisements: fields.advertisements,
     stateDirectory: fields["state-directory"],
     controlSocket: fields["control-socket"],
+    metrics: fields.metrics,
+    allowRemoteMetrics: fields["allow-remote-metrics"],
     log: fields.log,
   };
   return outcomeOf(config, [
+    ...remoteMetrics(config, source.file),
     ...homes.flatMap((entry) => contradictions(entry, config)),
     ...collisions(homes),
   ]);

@@ -3,24 +3,24 @@
  * connects gets little room, little time and one answer.
  */
 
-import { chmodSync, type Stats, statSync, unlinkSync } from "node:fs";
-import { createConnection, createServer, type Server, type Socket } from "node:net";
-import { dirname } from "node:path";
+import { createServer, type Socket } from "node:net";
 import {
   type ControlHandler,
   type ControlReply,
   type ControlRequest,
   decodeReply,
   decodeRequest,
+  done,
   encodeControl,
+  JsonPieces,
   LONGEST_REQUEST,
   refused,
 } from "../control/protocol.ts";
-import { MalformedError, SystemError } from "../errors.ts";
+import { MalformedError } from "../errors.ts";
 import type { Task } from "../runtime/tasks.ts";
+import { codeOf, connectUnix, listenUnix, systemError } from "./unix-listener.ts";
+import { writePieces } from "./write-pieces.ts";
 
-/** Owner and group may talk to us, the world may not. */
-const SOCKET_MODE = 0o660;
 const MOST_CONNECTIONS = 16;
 /** How long a connection may be idle, in milliseconds: also what a client that reads nothing may cost. */
 const CONNECTION_TIMEOUT = 5_000;
@@ -30,6 +30,9 @@ const REPLY_TIMEOUT = 5_000;
 const LONGEST_REPLY = 256 * 1024 * 1024;
 /** No daemon listens: the socket is missing, or left over by one that died. */
 const NOBODY = new Set(["ENOENT", "ECONNREFUSED"]);
+
+/** A reply of the kind `done` around a value that is told in pieces. */
+const [ANSWER_BEGINS = "", ANSWER_ENDS = ""] = encodeControl(done(0)).split("0");
 
 /** Asking failed since no daemon runs there. */
 export class DaemonAbsentError extends Error {
@@ -52,8 +55,6 @@ export interface ControlServer {
  * `EADDRINUSE` when another instance runs, `ENOENT` when the directory is missing.
  */
 export async function serveControl(path: string, handler: ControlHandler): Promise<ControlServer> {
-  const operation = `listen on the control socket ${path}`;
-  await clearPath(path, operation);
   const connections = new Set<Socket>();
   const server = createServer({ allowHalfOpen: true }, (socket) => {
     connections.add(socket);
@@ -65,7 +66,7 @@ export async function serveControl(path: string, handler: ControlHandler): Promi
       converse(socket, handler);
     }
   });
-  await listen(server, path, operation);
+  await listenUnix(server, path, `listen on the control socket ${path}`);
   return {
     close: () =>
       new Promise((resolve) => {
@@ -96,7 +97,7 @@ export async function askControl(path: string, request: ControlRequest): Promise
   const operation = `ask the daemon at ${path}`;
   let socket: Socket;
   try {
-    socket = await connect(path);
+    socket = await connectUnix(path);
   } catch (cause) {
     const code = codeOf(cause);
     if (NOBODY.has(code)) throw new DaemonAbsentError(path);
@@ -150,108 +151,39 @@ function converse(socket: Socket, handler: ControlHandler): void {
       socket.end(encodeControl(refused("malformed", `longer than ${LONGEST_REQUEST} octets`)));
       return;
     }
-    void replyTo(received.toString("utf8", 0, newline), handler).then((reply) => socket.end(reply));
+    void answer(socket, received.toString("utf8", 0, newline), handler);
   });
 }
 
-/** The reply as a line: a status that cannot be written down is a failure like any other. */
-async function replyTo(line: string, handler: ControlHandler): Promise<string> {
+/** Answers a line. A status that cannot be written down is a failure like any other. */
+async function answer(socket: Socket, line: string, handler: ControlHandler): Promise<void> {
   try {
-    return encodeControl(await handler(decodeRequest(line)));
+    const reply = await handler(decodeRequest(line));
+    if (reply.kind === "done" && reply.value instanceof JsonPieces) {
+      await writePieces(socket, wrapped(reply.value));
+      socket.end();
+    } else {
+      socket.end(encodeControl(reply));
+    }
   } catch (error) {
-    return encodeControl(refusalOf(error));
+    // With half of an answer told there is no way to say that it failed but to break off.
+    if (socket.bytesWritten > 0) socket.destroy();
+    else socket.end(encodeControl(refusalOf(error)));
   }
+}
+
+/** Nothing is told before the first piece is made: until then a failure can still be said. */
+function* wrapped(value: JsonPieces): Generator<string> {
+  let before = ANSWER_BEGINS;
+  for (const piece of value.pieces) {
+    yield piece === "" ? "" : before + piece;
+    if (piece !== "") before = "";
+  }
+  yield ANSWER_ENDS;
 }
 
 function refusalOf(error: unknown): ControlReply {
   const reason = error instanceof Error ? error.message : String(error);
   if (!(error instanceof MalformedError)) return refused("failed", reason);
   return refused(error.code === "unknown-command" ? error.code : "malformed", reason);
-}
-
-async function listen(server: Server, path: string, operation: string): Promise<void> {
-  try {
-    await new Promise<void>((resolve, reject) => {
-      server.once("error", reject);
-      server.once("listening", resolve);
-      // Between bind and chmod nobody may slip in: the socket is born closed to all but its owner. `listen`
-      // binds before it returns.
-      const before = process.umask(0o177);
-      server.listen(path);
-      process.umask(before);
-    });
-    chmodSync(path, SOCKET_MODE);
-  } catch (cause) {
-    const code = codeOf(cause);
-    throw systemError(operation, code, cause, listenHint(code, path));
-  }
-  // Out of descriptors: whoever asked is not answered, the daemon goes on.
-  server.on("error", () => undefined);
-}
-
-/** Removes what a dead daemon left at `path`. Only a socket is ever removed. */
-async function clearPath(path: string, operation: string): Promise<void> {
-  const directory = dirname(path);
-  // bind(2) would say ENOENT, but libuv makes EACCES of it.
-  if (statOf(directory, operation) === undefined) {
-    throw systemError(
-      operation,
-      "ENOENT",
-      undefined,
-      `first make its directory: mkdir ${directory}`,
-    );
-  }
-  const found = statOf(path, operation);
-  if (found === undefined) return;
-  if (!found.isSocket()) {
-    throw systemError(operation, "EEXIST", undefined, "something other than a socket is there");
-  }
-  try {
-    (await connect(path)).destroy();
-  } catch (cause) {
-    if (codeOf(cause) !== "ECONNREFUSED") throw systemError(operation, codeOf(cause), cause);
-    unlinkSync(path);
-    return;
-  }
-  throw systemError(operation, "EADDRINUSE", undefined, "another instance is running");
-}
-
-function statOf(path: string, operation: string): Stats | undefined {
-  try {
-    return statSync(path, { throwIfNoEntry: false });
-  } catch (cause) {
-    const code = codeOf(cause);
-    throw systemError(operation, code, cause, listenHint(code, path));
-  }
-}
-
-function connect(path: string): Promise<Socket> {
-  return new Promise((resolve, reject) => {
-    const socket = createConnection(path);
-    socket.once("error", reject);
-    socket.once("connect", () => {
-      socket.off("error", reject);
-      resolve(socket);
-    });
-  });
-}
-
-function listenHint(code: string, path: string): string | undefined {
-  switch (code) {
-    case "EACCES":
-      return `no permission to write in ${dirname(path)}`;
-    case "EADDRINUSE":
-      return "another instance is running";
-    default:
-      return undefined;
-  }
-}
-
-function systemError(operation: string, code: string, cause: unknown, hint?: string): SystemError {
-  return new SystemError(operation, code, { cause, ...(hint === undefined ? {} : { hint }) });
-}
-
-function codeOf(error: unknown): string {
-  const isCoded = error instanceof Error && "code" in error && typeof error.code === "string";
-  return isCoded ? (error.code as string) : "EUNKNOWN";
 }

@@ -249,13 +249,14 @@ export const absolutePath = field("an absolute path", (raw) =>
 );
 
 export const socketPath = field(`an absolute path of at most ${MOST_SOCKET_PATH} octets`, (raw) =>
-  typeof raw === "string" &&
-  raw.startsWith("/") &&
-  !raw.includes("\0") &&
-  new TextEncoder().encode(raw).length <= MOST_SOCKET_PATH
-    ? raw
-    : undefined,
+  typeof raw === "string" && isSocketPath(raw) ? raw : undefined,
 );
+
+/** Whether a Unix socket can have this path. */
+export function isSocketPath(text: string): boolean {
+  const short = new TextEncoder().encode(text).length <= MOST_SOCKET_PATH;
+  return text.startsWith("/") && !text.includes("\0") && short;
+}
 
 export const mtu = integer(SMALLEST_MTU, LARGEST_MTU, "an MTU");
 export const encapsulation = word(["udp", "esp"]);

@@ -18,6 +18,19 @@ export type ControlReply =
   | { readonly kind: "done"; readonly value: unknown }
   | { readonly kind: "refused"; readonly code: ControlRefusal; readonly reason: string };
 
+/**
+ * A value for `done` that is too long to be made and written in one go: the pieces of its JSON text. Whoever reads the
+ * reply sees no difference.
+ */
+export class JsonPieces {
+  readonly pieces: Iterable<string>;
+
+  /** A piece may be empty: only time is needed then. */
+  constructor(pieces: Iterable<string>) {
+    this.pieces = pieces;
+  }
+}
+
 export type ControlRefusal =
   | "malformed"
   | "unknown-command"

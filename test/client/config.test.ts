@@ -57,6 +57,8 @@ it("fills every default", () => {
       },
       stateDirectory: "/var/lib/hometun",
       controlSocket: "/run/hometun/client.sock",
+      metrics: undefined,
+      allowRemoteMetrics: false,
       log: { level: "info", format: "auto" },
     },
   });

@@ -41,6 +41,8 @@ it("fills every default", () => {
       advertisements: { rate: 10, burst: 20 },
       stateDirectory: "/var/lib/hometun-server",
       controlSocket: "/run/hometun/server.sock",
+      metrics: undefined,
+      allowRemoteMetrics: false,
       log: { level: "info", format: "auto" },
     },
   });
