@@ -17,6 +17,7 @@ import { VERSION } from "../common/version.ts";
 import { AddressWatcher } from "./address-watch/watcher.ts";
 import type { ClientConfig } from "./config.ts";
 import { HomeTunnel } from "./home-tunnel.ts";
+import { summarizeClient } from "./status.ts";
 
 const FORWARDING = "/proc/sys/net/ipv6/conf/all/forwarding";
 /** The server is one, and sends few: the limit is for a server gone mad. */
@@ -74,6 +75,8 @@ export function assemble(config: ClientConfig, log: Logger): Task[] {
         await closers.close();
       }
     },
+    ailment: (now) => tunnel?.ailment(now),
+    summary: () => (tunnel === undefined ? "no tunnel" : summarizeClient(tunnel.status())),
   };
 
   return [

@@ -42,6 +42,8 @@ const EVERYTHING: Ipv6Prefix = { address: "::" as Ipv6Address, length: 0 };
 const USUAL_UPLINK_MTU = 1500; // octets
 /** How often it is looked whether the tunnel lives and what must be made durable. */
 const TICK_MS = 1_000;
+/** When that has not happened for so long, something is wrong with us. */
+const STALLED_MS = 10_000;
 
 /** What the home's end needs of the world. */
 export interface HomeTunnelParts {
@@ -73,6 +75,7 @@ export class HomeTunnel {
   #heardAt: Instant | undefined;
   #keepaliveAt: Instant;
   #tick: Timer | undefined;
+  #tickedAt: Instant | undefined;
   #failed: (error: unknown) => void = () => undefined;
 
   constructor(parts: HomeTunnelParts) {
@@ -164,6 +167,12 @@ export class HomeTunnel {
       traffic: trafficOf(dataPlane.counters(TUNNEL), wallOffset),
       problem: this.#problem,
     };
+  }
+
+  /** What keeps the tunnel from being looked after, if anything does. */
+  ailment(now: Instant): string | undefined {
+    if (this.#tickedAt === undefined || now - this.#tickedAt < STALLED_MS) return undefined;
+    return `not looked after for ${Math.round((now - this.#tickedAt) / 1_000)} s`;
   }
 
   async close(): Promise<void> {
@@ -291,6 +300,7 @@ export class HomeTunnel {
 
   #maintain(now: Instant): void {
     const { config, dataPlane } = this.#parts;
+    this.#tickedAt = now;
     dataPlane.flush();
     const { heardAt, sentAt } = dataPlane.counters(TUNNEL);
     if (heardAt !== this.#heardAt) {

@@ -90,6 +90,21 @@ export function formatClientStatus(status: ClientStatus, reading: Reading): stri
   return formatFacts(facts, style.faint);
 }
 
+/** How the tunnel is, in one line for people. */
+export function summarizeClient({ state, uplink, prefixes }: ClientStatus): string {
+  const home = prefixes.join(", ");
+  switch (state.kind) {
+    case "confirmed":
+      return `confirmed: ${home} by ${uplink?.address ?? "no address"}`;
+    case "announcing":
+      return `announcing ${uplink?.address ?? "no address"} for ${home}`;
+    case "no-address":
+      return `no address: waiting for a route to the server, for ${home}`;
+    case "unanswered":
+      return `unanswered: the server has not confirmed ${uplink?.address ?? "no address"} for ${home}`;
+  }
+}
+
 const STATE_STYLES: Readonly<Record<ClientState["kind"], (style: Style) => Style["good"]>> = {
   "no-address": (style) => style.bad,
   announcing: (style) => style.pending,

@@ -76,6 +76,8 @@ export function assemble(config: ServerConfig, log: Logger): Task[] {
         await closers.close();
       }
     },
+    ailment: (now) => server?.ailment(now),
+    summary: () => server?.summary() ?? "no tunnels",
     async reload(wanted) {
       await server?.setHomes(wanted.homes);
       if (settingsOf(wanted) === settingsOf(config)) return;

@@ -115,7 +115,7 @@ export function formatServerStatus(status: ServerStatus, reading: Reading): stri
       ["", `started ${describeSince(status.startedAt, reading)}`],
       ["Address", status.address],
       ["Data plane", describeDataPlane(status.dataPlane)],
-      ["Homes", describeHomes(status.homes)],
+      ["Homes", describeStates(status.homes.map(({ state }) => state.kind))],
       ["Refused", `packets of no home: ${listRefusals(status.unattributed.packets)}`],
       ["", `advertisements of no home: ${listRefusals(status.unattributed.advertisements)}`],
     ],
@@ -169,17 +169,17 @@ function rowOf(home: HomeStatus, reading: Reading): string[] {
   ];
 }
 
-/** `4: 2 confirmed, 1 held, 1 never heard` */
-function describeHomes(homes: readonly HomeStatus[]): string {
+/** The homes counted: `4: 2 confirmed, 1 held, 1 never heard` */
+export function describeStates(kinds: readonly HomeState["kind"][]): string {
   const counts = new Map<HomeState["kind"], number>();
-  for (const { state } of homes) counts.set(state.kind, (counts.get(state.kind) ?? 0) + 1);
+  for (const kind of kinds) counts.set(kind, (counts.get(kind) ?? 0) + 1);
   const parts = [...Object.keys(STATES)].flatMap((kind) => {
     const count = counts.get(kind as HomeState["kind"]);
     return count === undefined
       ? []
       : [`${formatCount(count)} ${STATES[kind as HomeState["kind"]].word}`];
   });
-  return parts.length === 0 ? "none" : `${formatCount(homes.length)}: ${parts.join(", ")}`;
+  return parts.length === 0 ? "none" : `${formatCount(kinds.length)}: ${parts.join(", ")}`;
 }
 
 /** The last moved first; those that never moved at the end; equals by name. */

@@ -38,13 +38,15 @@ import {
 import { ProbeBook } from "./endpoint/probe-book.ts";
 import { AdvertisementIntake, type IntakeRefusal } from "./intake/advertisement-intake.ts";
 import type { EndpointStore } from "./state/endpoint-store.ts";
-import type { HomeStatus, ServerStatus } from "./status.ts";
+import { describeStates, type HomeStatus, type ServerStatus } from "./status.ts";
 
 const EVERYTHING: Ipv6Prefix = { address: "::" as Ipv6Address, length: 0 };
 /** Until a home's path says otherwise. */
 const USUAL_PATH_MTU = 1500; // octets
 /** How often it is looked which homes carry traffic, and what must be made durable. */
 const TICK_MS = 1_000;
+/** When that has not happened for so long, something is wrong with us. */
+const STALLED_MS = 10_000;
 /** Every home is looked at once in so many ticks. */
 const TICKS_A_ROUND = 10;
 /** A home's refused advertisements are logged once in this time, with their number. */
@@ -102,6 +104,7 @@ export class TunnelServer {
   #policy: AddressPolicy;
   readonly #startedAt: number;
   #tick: Timer | undefined;
+  #tickedAt: Instant | undefined;
   /** The homes still to be looked at in this round. */
   #round: Home[] = [];
   #failed: (error: unknown) => void = () => undefined;
@@ -229,6 +232,18 @@ export class TunnelServer {
   statusOf(name: TunnelName): HomeStatus | undefined {
     const home = this.#homes.get(name);
     return home === undefined ? undefined : this.#statusOf(home, wallOffsetOf(this.#parts.clock));
+  }
+
+  /** What keeps the homes from being looked after, if anything does. */
+  ailment(now: Instant): string | undefined {
+    if (this.#tickedAt === undefined || now - this.#tickedAt < STALLED_MS) return undefined;
+    return `homes not looked after for ${Math.round((now - this.#tickedAt) / 1_000)} s`;
+  }
+
+  /** How the homes are, in one line for people. */
+  summary(): string {
+    const kinds = [...this.#homes.keys()].map((name) => stateOf(this.#table.statusOf(name)?.state));
+    return `homes: ${describeStates(kinds)}`;
   }
 
   async close(): Promise<void> {
@@ -387,6 +402,7 @@ export class TunnelServer {
 
   #maintain(now: Instant): void {
     const { dataPlane } = this.#parts;
+    this.#tickedAt = now;
     dataPlane.flush();
     if (this.#round.length === 0) this.#round = [...this.#homes.values()];
     const share = Math.ceil(this.#homes.size / TICKS_A_ROUND);

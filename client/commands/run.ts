@@ -1,9 +1,9 @@
 /** `hometun run` */
 
 import { Command } from "commander";
+import { systemClock } from "../../common/adapters/system-clock.ts";
 import { configOption, interruption } from "../../common/runtime/command-line.ts";
 import { openLog } from "../../common/runtime/log.ts";
-import { runTasks } from "../../common/runtime/tasks.ts";
 import { VERSION } from "../../common/version.ts";
 import { CLIENT_DEFAULTS } from "../config.ts";
 import { loadConfig } from "./load.ts";
@@ -18,10 +18,12 @@ export function runCommand(): Command {
       const stop = interruption();
       // Only this command needs what opens sockets and devices: the others start without it.
       const { assemble } = await import("../assemble.ts");
+      const { openServiceManager } = await import("../../common/adapters/systemd-notify.ts");
+      const { Service } = await import("../../common/runtime/service.ts");
       const tasks = assemble(config, log);
-      await runTasks(tasks, stop, {
-        onReady: () => log.info({ version: VERSION, server: config.server }, "ready"),
-      });
+      const manager = openServiceManager();
+      const service = new Service({ manager, tasks, clock: systemClock(), log });
+      await service.run(stop, () => log.info({ version: VERSION, server: config.server }, "ready"));
       log.info("stopped");
     });
 }

@@ -1,11 +1,11 @@
 /** `hometun-server run` */
 
 import { Command } from "commander";
+import { systemClock } from "../../common/adapters/system-clock.ts";
 import { ConfigMistakes } from "../../common/config/mistakes.ts";
 import { ConfigError } from "../../common/errors.ts";
 import { configOption, interruption } from "../../common/runtime/command-line.ts";
 import { type Logger, openLog } from "../../common/runtime/log.ts";
-import { runTasks } from "../../common/runtime/tasks.ts";
 import { VERSION } from "../../common/version.ts";
 import { SERVER_DEFAULTS } from "../config.ts";
 import { isReloadable, type ReloadableTask } from "../reload.ts";
@@ -21,22 +21,34 @@ export function runCommand(): Command {
       const stop = interruption();
       // Only this command needs what opens sockets and devices: the others start without it.
       const { assemble } = await import("../assemble.ts");
+      const { openServiceManager } = await import("../../common/adapters/systemd-notify.ts");
+      const { Service } = await import("../../common/runtime/service.ts");
       const tasks = assemble(config, log);
       const reloadable = tasks.filter(isReloadable);
-      process.on("SIGHUP", () => void reload(file, reloadable, log));
-      await runTasks(tasks, stop, {
-        onReady: () => log.info({ version: VERSION, homes: config.homes.length }, "ready"),
-      });
+      const manager = openServiceManager();
+      const service = new Service({ manager, tasks, clock: systemClock(), log });
+      process.on("SIGHUP", () => void service.reloading(() => reload(file, reloadable, log)));
+      await service.run(stop, () =>
+        log.info({ version: VERSION, homes: config.homes.length }, "ready"),
+      );
       log.info("stopped");
     });
 }
 
-/** A mistaken file changes nothing: the daemon goes on with what it has. */
-async function reload(file: string, tasks: readonly ReloadableTask[], log: Logger): Promise<void> {
+/**
+ * A mistaken file changes nothing: the daemon goes on with what it has. Returns what the service manager should say
+ * of it.
+ */
+async function reload(
+  file: string,
+  tasks: readonly ReloadableTask[],
+  log: Logger,
+): Promise<string | undefined> {
   try {
     const config = loadConfig(file);
     for (const task of tasks) await task.reload(config);
     log.info({ file, homes: config.homes.length }, "configuration reloaded");
+    return undefined;
   } catch (error) {
     if (error instanceof ConfigMistakes) {
       for (const { message } of error.mistakes) log.error({ mistake: message }, "not reloaded");
@@ -45,5 +57,6 @@ async function reload(file: string, tasks: readonly ReloadableTask[], log: Logge
     } else {
       log.error({ err: error }, "not reloaded");
     }
+    return "the configuration has mistakes and was not reloaded, see the log";
   }
 }
