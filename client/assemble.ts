@@ -51,6 +51,8 @@ export function assemble(config: ClientConfig, log: Logger): Task[] {
           excludeInterface: config.tunnel.interfaceName,
           clock,
           log,
+          // The server may hold a home that slept through its probes.
+          onResume: () => tunnel?.announce(),
         });
         const home = new HomeTunnel({
           config,

@@ -45,6 +45,8 @@ export type AddressWatchEffect =
   /** Ask the kernel, then give `answer` or `failed`. */
   | { readonly kind: "query" }
   | { readonly kind: "read-wall-clock" }
+  /** The machine slept, or its clock was set: the world may have forgotten us, though nothing here changed. */
+  | { readonly kind: "resumed" }
   /** The first answer, and each that differs from the one before. */
   | {
       readonly kind: "changed";
@@ -84,10 +86,13 @@ export class AddressWatch {
         this.#asking = false;
         this.#reaskAt = later(now, RETRY_MS);
         return this.#query(now);
-      case "wall-clock":
-        if (this.#jumped(input.milliseconds, now)) this.#hinted = true;
+      case "wall-clock": {
+        const jumped = this.#jumped(input.milliseconds, now);
         this.#clocks = { wall: input.milliseconds, monotonic: now };
-        return this.#query(now);
+        if (!jumped) return this.#query(now);
+        this.#hinted = true;
+        return [{ kind: "resumed" }, ...this.#query(now)];
+      }
     }
   }
 

@@ -22,6 +22,8 @@ export interface AddressWatcherOptions {
   readonly excludeInterface: string;
   readonly clock: Clock;
   readonly log: WatchLog;
+  /** The machine slept, or its clock was set. */
+  readonly onResume?: () => void;
 }
 
 const GROUPS = [
@@ -61,6 +63,9 @@ export class AddressWatcher {
               return;
             case "read-wall-clock":
               driver.feed({ kind: "wall-clock", milliseconds: clock.wall() });
+              return;
+            case "resumed":
+              this.#options.onResume?.();
               return;
             case "changed":
               this.#tell(effect.previous, effect.current);

@@ -32,6 +32,7 @@ class Machine {
   wallAhead = 1_000_000;
   answerAfter = 0.25;
   failing = false;
+  resumed = 0;
   #answerAt: number | undefined;
   #found: UplinkSnapshot | undefined;
   #now = 0;
@@ -78,6 +79,9 @@ class Machine {
           this.#perform(this.watch.handle({ kind: "wall-clock", milliseconds }, at(this.#now)));
           break;
         }
+        case "resumed":
+          this.resumed += 1;
+          break;
         case "changed":
           this.told.push([this.#now, effect.current?.address]);
           break;
@@ -199,6 +203,13 @@ describe("AddressWatch", () => {
     machine.wallAhead += 8 * HOUR;
     machine.advance(start + CLOCK_CHECK_MS);
     expect(machine.told.map(([, address]) => address)).toEqual(["192.0.2.8"]);
+  });
+
+  it("says that the machine slept, once, though it has the same address", () => {
+    const start = settled();
+    machine.wallAhead += 8 * HOUR;
+    machine.advance(start + 3 * CLOCK_CHECK_MS);
+    expect([machine.resumed, machine.told]).toEqual([1, []]);
   });
 
   it("asks once for one jump of the clock, backwards too", () => {
