@@ -42,7 +42,7 @@ export const SERVER_DEFAULTS = {
   file: "/etc/hometun/server.toml",
   homes: "/etc/hometun/homes",
   stateDirectory: "/var/lib/hometun-server",
-  controlSocket: "/run/hometun/server.sock",
+  controlSocket: "/run/hometun-server/server.sock",
   interfacePrefix: "ht-",
 } as const;
 

@@ -16,6 +16,9 @@ import { ConfigError } from "../errors.ts";
 
 /** Reading or writing by group or others, inode(7). */
 const OTHERS = 0o066;
+/** Reading by the group. */
+const GROUP_READS = 0o040;
+const ROOT = 0;
 /** Longest file read, in octets: a configuration with 10,000 homes in one file has 8 MB. */
 const LONGEST_FILE = 64 * 1024 * 1024;
 
@@ -42,10 +45,10 @@ export function readConfigFile(file: string): Source {
   try {
     const descriptor = openSync(file, "r");
     try {
-      const { mode, size } = fstatSync(descriptor);
+      const { mode, size, uid } = fstatSync(descriptor);
       if (size > LONGEST_FILE) throw new ConfigError("too long for a configuration", { file });
       const text = readFileSync(descriptor, "utf8");
-      return { file, text, exposed: (mode & OTHERS) !== 0 && !isCredential(file) };
+      return { file, text, exposed: isExposed(mode, uid) && !isCredential(file) };
     } finally {
       closeSync(descriptor);
     }
@@ -107,6 +110,15 @@ export function writeNewFiles(files: readonly NewFile[]): void {
       throw new ConfigError(WRITE_REFUSALS[code] ?? `cannot be written: ${code}`, { file });
     }
   }
+}
+
+/**
+ * Whether others can read or write it. A file of root's may be readable by its group: this is how a daemon that
+ * does not run as root gets its keys, and nobody but root can have arranged it.
+ */
+function isExposed(mode: number, uid: number): boolean {
+  const allowed = uid === ROOT ? GROUP_READS : 0;
+  return (mode & OTHERS & ~allowed) !== 0;
 }
 
 /**

@@ -1,5 +1,6 @@
 import {
   chmodSync,
+  chownSync,
   mkdirSync,
   mkdtempSync,
   readFileSync,
@@ -34,8 +35,9 @@ describe("a file", () => {
     [0o600, false],
     [0o400, false],
     [0o700, false],
-    [0o640, true],
     [0o604, true],
+    [0o644, true],
+    [0o660, true],
     [0o620, true],
     [0o602, true],
   ])("of mode %o is exposed: %s", (mode, exposed) => {
@@ -44,9 +46,19 @@ describe("a file", () => {
     expect(readConfigFile(at("a.toml"))).toEqual({ file: at("a.toml"), text: "text", exposed });
   });
 
+  it.runIf(process.getuid?.() === 0).each([
+    [0, false],
+    [65534, true],
+  ])("that a group may read is exposed unless root gave it: owner %i, %s", (owner, exposed) => {
+    writeFileSync(at("a.toml"), "text");
+    chmodSync(at("a.toml"), 0o640);
+    chownSync(at("a.toml"), owner, 0);
+    expect(readConfigFile(at("a.toml")).exposed).toBe(exposed);
+  });
+
   it("that systemd hands over is guarded by its directory", () => {
     writeFileSync(at("a.toml"), "text");
-    chmodSync(at("a.toml"), 0o440);
+    chmodSync(at("a.toml"), 0o444);
     vi.stubEnv("CREDENTIALS_DIRECTORY", directory);
     expect(readConfigFile(at("a.toml")).exposed).toBe(false);
   });
