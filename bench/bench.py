@@ -38,7 +38,7 @@ LANES = 6               # outage measurements at a time, where nearly all of it 
 NEEDS = {"cc": "gcc libc6-dev", "iperf3": "iperf3", "ip": "iproute2", "ping": "iputils-ping",
          "sysctl": "procps"}
 # Seconds that one repetition takes, for the forecast; a peer that never recovers adds its window.
-COST_S = {"active": 9, "stream": 22, "quiet": 34, "never": outage.WINDOW_S, "speed": 26, "scale": 120}
+COST_S = {"active": 9, "stream": 22, "quiet": 34, "never": outage.WINDOW_S, "speed": 26, "scale": 180}
 NEVER = {("quiet", "wireguard"), ("quiet", "wireguard:new"), ("stream", "wireguard")}
 WIREGUARD_WAKES_S = 15  # Debian 12's, in scenario active
 
@@ -199,6 +199,8 @@ def main():
     p.add_argument("--seconds", type=int, default=5, help="length of one speed run")
     p.add_argument("--patience", type=float, default=20,
                    help="seconds to wait for an idle machine before a speed run")
+    p.add_argument("--homes", type=lambda text: [int(n) for n in text.split(",")], metavar="N,...",
+                   help="of the real server in scale")
     p.add_argument("--publish", action="store_true",
                    help="write the table into docs/benchmarks.md though the run is not whole")
     p.add_argument("--preliminary", action="store_true", help="mark the table as preliminary")
