@@ -172,7 +172,7 @@ describe.skipIf(!permitted)("IKEv2 with charon", () => {
               ${isGateway ? "local_ts = ::/0" : "remote_ts = ::/0"}
               esp_proposals = ${suite.espProposals}
               rekey_time = 0 } } } }
-        ${isGateway ? `pools { p6 { addrs = ${HOME_ADDRESS}/120 } }` : ""}
+        ${isGateway ? `pools { p6 { addrs = ${HOME_ADDRESS}/128 } }` : ""}
         ${proof.secrets}`,
       files: proof.files,
       ...(choice.settings === undefined ? {} : { settings: choice.settings }),

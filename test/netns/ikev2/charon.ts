@@ -76,14 +76,20 @@ export class Charon {
     this.#process = this.#namespace.spawn(["unshare", "-m", "sh", "-c", command], {
       env: { STRONGSWAN_CONF: path("strongswan.conf"), SWANCTL_DIR: this.#directory },
     });
-    await eventually(async () => (await this.#isLoaded()) || undefined);
-  }
-
-  async #isLoaded(): Promise<boolean> {
-    return await this.swanctl("--load-all", "--file", join(this.#directory, "swanctl.conf")).then(
-      () => true,
-      () => false,
-    );
+    let trouble: unknown;
+    const load = ["--load-all", "--file", path("swanctl.conf")];
+    const isLoaded = async () => {
+      try {
+        await this.swanctl(...load);
+        return true;
+      } catch (error) {
+        trouble = error;
+        return undefined;
+      }
+    };
+    await eventually(isLoaded).catch(() => {
+      throw new Error(`charon does not start: ${String(trouble)}\n${this.#process?.stderr}`);
+    });
   }
 
   async swanctl(...argv: string[]): Promise<string> {
@@ -91,7 +97,7 @@ export class Charon {
     return await this.#namespace.run([
       "env",
       `SWANCTL_DIR=${this.#directory}`,
-      "STRONGSWAN_CONF=/dev/null",
+      `STRONGSWAN_CONF=${join(this.#directory, "strongswan.conf")}`,
       "swanctl",
       ...argv,
       "--uri",
