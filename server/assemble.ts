@@ -5,20 +5,23 @@ import { networkInterfaces } from "node:os";
 import { controlTask } from "../common/adapters/control-socket.ts";
 import { espTransforms } from "../common/adapters/esp-transforms.ts";
 import { InterfaceNeighborSocket } from "../common/adapters/linux/neighbor-socket.ts";
+import { metricsTask } from "../common/adapters/metrics-server.ts";
 import { RouteGroup, RouteSocket } from "../common/adapters/netlink-socket.ts";
+import { ProcessMetrics } from "../common/adapters/process-metrics.ts";
 import { queryRoute } from "../common/adapters/route-query.ts";
 import { SequenceFile } from "../common/adapters/sequence-file.ts";
 import { openStateDirectory } from "../common/adapters/state-directory.ts";
 import { systemClock } from "../common/adapters/system-clock.ts";
 import { openTunnelLinks } from "../common/adapters/tunnel-link.ts";
 import { UserspaceDataPlane } from "../common/adapters/userspace-data-plane.ts";
-import { done, refused } from "../common/control/protocol.ts";
+import { done, JsonPieces, refused } from "../common/control/protocol.ts";
 import type { Ipv4Address } from "../common/ip/address.ts";
 import type { Logger } from "../common/runtime/log.ts";
 import { Closers, Failure, type Task, untilAborted } from "../common/runtime/tasks.ts";
 import type { TunnelName } from "../common/tunnel/tunnel.ts";
 import { VERSION } from "../common/version.ts";
 import type { ServerConfig } from "./config.ts";
+import { serverMetrics } from "./metrics.ts";
 import type { ReloadableTask } from "./reload.ts";
 import { EndpointStore } from "./state/endpoint-store.ts";
 import { TunnelServer } from "./tunnel-server.ts";
@@ -87,11 +90,14 @@ export function assemble(config: ServerConfig, log: Logger): Task[] {
 
   return [
     tunnelsTask,
+    ...metricsTasks(config, log, () => server),
     controlTask(config.controlSocket, (request) => {
       if (server === undefined) return refused("unavailable", "the daemon is starting");
       if (request.command !== "status")
         return refused("unknown-command", "servers do not announce");
-      if (request.home === undefined) return done(server.status());
+      if (request.home === undefined) {
+        return done(new JsonPieces(server.statusPieces(request.homes ?? {})));
+      }
       const status = server.statusOf(request.home as TunnelName);
       return status === undefined
         ? refused("unknown-home", `no home is called ${JSON.stringify(request.home)}`)
@@ -103,6 +109,17 @@ export function assemble(config: ServerConfig, log: Logger): Task[] {
 /** All but the homes, to be compared. */
 function settingsOf(config: ServerConfig): string {
   return JSON.stringify({ ...config, homes: [] });
+}
+
+function metricsTasks(
+  { metrics: listen }: ServerConfig,
+  log: Logger,
+  server: () => TunnelServer | undefined,
+): Task[] {
+  if (listen === undefined) return [];
+  const own = new ProcessMetrics({ program: "hometun-server", version: VERSION });
+  const source = () => serverMetrics({ process: own, server: server(), now: systemClock().now });
+  return [metricsTask(listen, source, log)];
 }
 
 /** This machine's IPv4 addresses. */

@@ -11,6 +11,7 @@ import {
   listRefusals,
   type Reading,
 } from "../common/control/describe.ts";
+import { HOME_STATES, type HomeStateKind } from "../common/control/home-query.ts";
 import type {
   DataPlaneStatus,
   MoveStatus,
@@ -23,6 +24,7 @@ import { type Column, type Fact, formatFacts, formatTable } from "../common/text
 import { formatCount, formatDuration, formatOctets, formatQuantity } from "../common/text/units.ts";
 import type { RefusalReason } from "../common/tunnel/data-plane.ts";
 import type { Encapsulation, Endpoint, TunnelName } from "../common/tunnel/tunnel.ts";
+import type { HomeCounts } from "./home-list.ts";
 
 export interface ServerStatus {
   readonly version: string;
@@ -30,6 +32,11 @@ export interface ServerStatus {
   readonly startedAt: number;
   readonly address: Ipv4Address;
   readonly dataPlane: DataPlaneStatus;
+  /** All homes, by state. */
+  readonly counts: HomeCounts;
+  /** How many homes the query fits. */
+  readonly matching: number;
+  /** Those that were asked for, in the order that was asked for. */
   readonly homes: readonly HomeStatus[];
   /** Of no home: packets whose SPI is unknown, advertisements that came through no tunnel. */
   readonly unattributed: {
@@ -63,8 +70,7 @@ export interface HomeStatus {
 }
 
 export interface HomeState {
-  /** `held`: the home does not answer at its endpoint, and nothing but probes is sent there. */
-  readonly kind: "never-heard" | "unconfirmed" | "confirmed" | "held";
+  readonly kind: HomeStateKind;
   readonly since: number;
 }
 
@@ -106,7 +112,7 @@ const STATES: Readonly<
   },
 };
 
-/** The status for people: a table of homes, the last moved first. */
+/** The status for people: a table of homes. */
 export function formatServerStatus(status: ServerStatus, reading: Reading): string {
   const { style } = reading;
   const heading = formatFacts(
@@ -115,17 +121,20 @@ export function formatServerStatus(status: ServerStatus, reading: Reading): stri
       ["", `started ${describeSince(status.startedAt, reading)}`],
       ["Address", status.address],
       ["Data plane", describeDataPlane(status.dataPlane)],
-      ["Homes", describeStates(status.homes.map(({ state }) => state.kind))],
+      ["Homes", describeCounts(status.counts)],
       ["Refused", `packets of no home: ${listRefusals(status.unattributed.packets)}`],
       ["", `advertisements of no home: ${listRefusals(status.unattributed.advertisements)}`],
     ],
     style.faint,
   );
-  if (status.homes.length === 0) return heading;
-  return `${heading}\n${formatTable(
+  const more = status.matching - status.homes.length;
+  const rest = more > 0 ? `... ${formatCount(more)} more (--all)\n` : "";
+  if (status.homes.length === 0) return heading + rest;
+  const table = formatTable(
     COLUMNS,
-    [...status.homes].sort(byLastMove).map((home) => rowOf(home, reading)),
-  )}`;
+    status.homes.map((home) => rowOf(home, reading)),
+  );
+  return `${heading}\n${table}${rest}`;
 }
 
 /** One home for people. */
@@ -170,19 +179,10 @@ function rowOf(home: HomeStatus, reading: Reading): string[] {
 }
 
 /** The homes counted: `4: 2 confirmed, 1 held, 1 never heard` */
-export function describeStates(kinds: readonly HomeState["kind"][]): string {
-  const counts = new Map<HomeState["kind"], number>();
-  for (const kind of kinds) counts.set(kind, (counts.get(kind) ?? 0) + 1);
-  const parts = [...Object.keys(STATES)].flatMap((kind) => {
-    const count = counts.get(kind as HomeState["kind"]);
-    return count === undefined
-      ? []
-      : [`${formatCount(count)} ${STATES[kind as HomeState["kind"]].word}`];
-  });
-  return parts.length === 0 ? "none" : `${formatCount(kinds.length)}: ${parts.join(", ")}`;
-}
-
-/** The last moved first; those that never moved at the end; equals by name. */
-function byLastMove(a: HomeStatus, b: HomeStatus): number {
-  return (b.lastMove?.at ?? 0) - (a.lastMove?.at ?? 0) || (a.name < b.name ? -1 : 1);
+export function describeCounts(counts: HomeCounts): string {
+  const total = HOME_STATES.reduce((sum, kind) => sum + counts[kind], 0);
+  const parts = HOME_STATES.filter((kind) => counts[kind] > 0).map(
+    (kind) => `${formatCount(counts[kind])} ${STATES[kind].word}`,
+  );
+  return total === 0 ? "none" : `${formatCount(total)}: ${parts.join(", ")}`;
 }

@@ -7,6 +7,7 @@
  */
 
 import type { Clock, Timer } from "../common/adapters/system-clock.ts";
+import type { HomeQuery } from "../common/control/home-query.ts";
 import { type MoveStatus, trafficOf } from "../common/control/traffic.ts";
 import {
   formatIpv6Prefix,
@@ -15,12 +16,14 @@ import {
   type Ipv6Prefix,
 } from "../common/ip/address.ts";
 import type { UnicastScope } from "../common/ip/ipv4.ts";
+import { CONFIRMATION_BOUNDS, Histogram } from "../common/metrics/histogram.ts";
 import { type AddressPolicy, PUBLIC_ONLY } from "../common/nd/accept.ts";
+import type { ChangeId } from "../common/nd/change.ts";
 import type { InterfaceNeighborMessage } from "../common/nd/interface-neighbor-message.ts";
 import { Driver } from "../common/runtime/drive.ts";
 import type { Logger } from "../common/runtime/log.ts";
 import { type Instant, later } from "../common/time.ts";
-import type { DataPlane, DataPlaneEvent } from "../common/tunnel/data-plane.ts";
+import type { DataPlane, DataPlaneEvent, TunnelCounters } from "../common/tunnel/data-plane.ts";
 import { tunnelMtu } from "../common/tunnel/mtu.ts";
 import {
   type Endpoint,
@@ -36,9 +39,12 @@ import {
   EndpointTable,
 } from "./endpoint/endpoint-table.ts";
 import { ProbeBook } from "./endpoint/probe-book.ts";
+import { type HomeSelection, type ListedHome, selectHomes } from "./home-list.ts";
 import { AdvertisementIntake, type IntakeRefusal } from "./intake/advertisement-intake.ts";
+import type { MeteredServer, ServerTotals } from "./metrics.ts";
+import type { JournalEntry } from "./state/endpoint-journal.ts";
 import type { EndpointStore } from "./state/endpoint-store.ts";
-import { describeStates, type HomeStatus, type ServerStatus } from "./status.ts";
+import { describeCounts, type HomeStatus, type ServerStatus } from "./status.ts";
 
 const EVERYTHING: Ipv6Prefix = { address: "::" as Ipv6Address, length: 0 };
 /** Until a home's path says otherwise. */
@@ -51,8 +57,21 @@ const STALLED_MS = 10_000;
 const TICKS_A_ROUND = 10;
 /** A home's refused advertisements are logged once in this time, with their number. */
 const REFUSAL_LOG_MS = 60_000;
+/** Homes written into a status between two turns of the event loop. */
+const HOMES_A_PIECE = 100;
 /** When a path that was narrow may be tried at full width again, RFC 1191 section 6.3. */
 const PATH_MTU_AGE_MS = 600_000;
+
+const NOTHING_CARRIED: TunnelCounters = {
+  sentPackets: 0,
+  sentOctets: 0,
+  receivedPackets: 0,
+  receivedOctets: 0,
+  refused: {},
+  sentAt: undefined,
+  heardAt: undefined,
+  observedSource: undefined,
+};
 
 /** What the server needs of the world. */
 export interface TunnelServerParts {
@@ -88,19 +107,27 @@ interface Home {
   refusalsUnlogged: number;
   refusalLoggedAt: Instant | undefined;
   /** Where the journal says the home was when the server started. */
-  restoredFrom: Ipv4Address | undefined;
+  restored: JournalEntry | undefined;
   lastMove: MoveStatus | undefined;
+  /** What the home calls the change that its latest advertisement tells of. */
+  advertisedChange: ChangeId | undefined;
   /** When the MTU was last lowered to what the path takes. */
   narrowedAt: Instant | undefined;
 }
 
-export class TunnelServer {
+export class TunnelServer implements MeteredServer {
   readonly #parts: TunnelServerParts;
   readonly #table: EndpointTable;
   readonly #driver: Driver<EndpointInput, EndpointEffect>;
   readonly #intake = new AdvertisementIntake();
   readonly #homes = new Map<TunnelName, Home>();
   readonly #unattributed: Partial<Record<IntakeRefusal, number>> = {};
+  readonly #confirmations = new Histogram(CONFIRMATION_BOUNDS);
+  readonly #refused: Partial<Record<string, number>> = {};
+  /** The data plane is becoming another. */
+  #changing = false;
+  #accepted = 0;
+  #moves = 0;
   #policy: AddressPolicy;
   readonly #startedAt: number;
   #tick: Timer | undefined;
@@ -138,7 +165,10 @@ export class TunnelServer {
       const spec = specOf(home, config, USUAL_PATH_MTU);
       return before?.narrowedAt === undefined ? spec : { ...spec, mtu: before.spec.mtu };
     });
-    await dataPlane.apply(specs);
+    this.#changing = true;
+    await dataPlane.apply(specs).finally(() => {
+      this.#changing = false;
+    });
     const names = new Set(wanted.map(({ name }) => name));
     for (const name of [...this.#homes.keys()]) if (!names.has(name)) this.#removeHome(name);
     wanted.forEach((home, index) => {
@@ -179,8 +209,9 @@ export class TunnelServer {
       refusals: 0,
       refusalsUnlogged: 0,
       refusalLoggedAt: undefined,
-      restoredFrom: known?.endpoint.address,
+      restored: known,
       lastMove: undefined,
+      advertisedChange: undefined,
       narrowedAt: undefined,
     });
     this.#driver.feed({ kind: "add", tunnel: name });
@@ -193,7 +224,7 @@ export class TunnelServer {
     const verdict = this.#intake.judge(message, this.#policy);
     switch (verdict.kind) {
       case "move":
-        this.#advertised(verdict.tunnel, verdict.address);
+        this.#advertised(verdict.tunnel, verdict.address, verdict.change);
         break;
       case "echo":
         this.#answered(verdict.tunnel, message.icmp);
@@ -212,26 +243,58 @@ export class TunnelServer {
     this.#policy = { ...this.#policy, ownAddresses: this.#parts.ownAddresses() };
   }
 
-  status(): ServerStatus {
-    const { config, clock, dataPlane, version } = this.#parts;
-    return {
-      version,
-      pid: process.pid,
-      startedAt: this.#startedAt,
-      address: config.address,
-      dataPlane: { kind: dataPlane.kind, crypto: dataPlane.crypto },
-      homes: [...this.#homes.values()].map((home) => this.#statusOf(home, wallOffsetOf(clock))),
-      unattributed: {
-        packets: dataPlane.unattributed(),
-        advertisements: { ...this.#unattributed },
-      },
-    };
+  /** At once, which takes tens of milliseconds for thousands of homes: daemons use `statusPieces`. */
+  status(query: HomeQuery = {}): ServerStatus {
+    const selecting = this.#select(query);
+    let step = selecting.next();
+    while (step.done !== true) step = selecting.next();
+    const wallOffset = wallOffsetOf(this.#parts.clock);
+    const homes = step.value.homes.map(({ home }) => this.#statusOf(home, wallOffset));
+    return { ...this.#overview(step.value), homes };
+  }
+
+  /** The JSON text of `status`, in pieces; others have their turn between them. */
+  *statusPieces(query: HomeQuery): Generator<string> {
+    const selecting = this.#select(query);
+    let step = selecting.next();
+    for (; step.done !== true; step = selecting.next()) yield "";
+    const { homes } = step.value;
+    const wallOffset = wallOffsetOf(this.#parts.clock);
+    yield `${JSON.stringify(this.#overview(step.value)).slice(0, -1)},"homes":[`;
+    let separator = "";
+    for (let from = 0; from < homes.length; from += HOMES_A_PIECE) {
+      // Some may have been removed meanwhile.
+      const present = homes
+        .slice(from, from + HOMES_A_PIECE)
+        .filter(({ home }) => this.#homes.get(home.config.name) === home);
+      if (present.length === 0) continue;
+      const statuses = present.map(({ home }) => this.#statusOf(home, wallOffset));
+      yield separator + JSON.stringify(statuses).slice(1, -1);
+      separator = ",";
+    }
+    yield "]}";
   }
 
   /** Undefined when no home is called so. */
   statusOf(name: TunnelName): HomeStatus | undefined {
     const home = this.#homes.get(name);
     return home === undefined ? undefined : this.#statusOf(home, wallOffsetOf(this.#parts.clock));
+  }
+
+  homeNames(): readonly TunnelName[] {
+    return [...this.#homes.keys()];
+  }
+
+  totals(): ServerTotals {
+    const { dataPlane } = this.#parts;
+    return {
+      dataPlane: { kind: dataPlane.kind, crypto: dataPlane.crypto },
+      moves: this.#moves,
+      confirmations: this.#confirmations,
+      advertisementsAccepted: this.#accepted,
+      advertisementsRefused: this.#refused,
+      unattributed: { packets: dataPlane.unattributed(), advertisements: this.#unattributed },
+    };
   }
 
   /** What keeps the homes from being looked after, if anything does. */
@@ -242,8 +305,7 @@ export class TunnelServer {
 
   /** How the homes are, in one line for people. */
   summary(): string {
-    const kinds = [...this.#homes.keys()].map((name) => stateOf(this.#table.statusOf(name)?.state));
-    return `homes: ${describeStates(kinds)}`;
+    return `homes: ${describeCounts(this.status({ limit: 0 }).counts)}`;
   }
 
   async close(): Promise<void> {
@@ -263,6 +325,9 @@ export class TunnelServer {
         break;
       case "rebuilt":
         this.#rebuilt(event.tunnel);
+        break;
+      case "trouble":
+        this.#parts.log.error({ home: event.tunnel, err: event.error }, "tunnel in trouble");
         break;
       case "failed":
         this.#failed(event.error);
@@ -284,12 +349,15 @@ export class TunnelServer {
     this.#intake.setTunnels(homes.map(({ interfaceIndex, spec }) => [interfaceIndex, spec]));
   }
 
-  #advertised(tunnel: TunnelName, address: Ipv4Address): void {
+  #advertised(tunnel: TunnelName, address: Ipv4Address, change: ChangeId | undefined): void {
     const home = this.#homes.get(tunnel);
     if (home === undefined) return;
     const refusals = home.refusals;
+    home.advertisedChange = change;
     this.#driver.feed({ kind: "moved", tunnel, address, port: UDP_ENCAPSULATION_PORT });
-    if (home.refusals === refusals) home.advertisementsAccepted += 1;
+    if (home.refusals !== refusals) return;
+    home.advertisementsAccepted += 1;
+    this.#accepted += 1;
   }
 
   #answered(tunnel: TunnelName, icmp: Uint8Array): void {
@@ -339,16 +407,20 @@ export class TunnelServer {
 
   #moved(home: Home, { address }: Endpoint): void {
     const { clock, log } = this.#parts;
-    const from = home.lastMove?.to ?? home.restoredFrom;
-    home.lastMove = { from, to: address, at: clock.wall(), confirmedInMs: undefined };
-    const fields = { home: home.config.name, previous: from, current: address };
+    const from = home.lastMove?.to ?? home.restored?.endpoint.address;
+    const change = home.advertisedChange;
+    home.lastMove = { from, to: address, at: clock.wall(), confirmedInMs: undefined, change };
+    this.#moves += 1;
+    const fields = { home: home.config.name, change, previous: from, current: address };
     log.info(fields, "remote endpoint moved");
   }
 
   #confirmed(home: Home, { address }: Endpoint, elapsedMs: number): void {
     const confirmedInMs = Math.round(elapsedMs * 10) / 10;
+    this.#confirmations.observe(elapsedMs / 1000);
     if (home.lastMove !== undefined) home.lastMove = { ...home.lastMove, confirmedInMs };
-    const fields = { home: home.config.name, address, confirmedInMs };
+    const change = home.lastMove?.change;
+    const fields = { home: home.config.name, change, address, confirmedInMs };
     this.#parts.log.info(fields, "remote endpoint confirmed");
   }
 
@@ -362,6 +434,7 @@ export class TunnelServer {
   #refuse(home: Home, reason: string): void {
     const { clock, log } = this.#parts;
     increment(home.refused, reason);
+    increment(this.#refused, reason);
     home.refusals += 1;
     home.refusalsUnlogged += 1;
     const now = clock.now();
@@ -409,12 +482,62 @@ export class TunnelServer {
     for (const home of this.#round.splice(0, share)) {
       const { name } = home.config;
       if (this.#homes.get(name) !== home) continue;
-      const { sentPackets } = dataPlane.counters(name);
+      const { sentPackets } = this.#countersOf(name);
       this.#driver.feed({ kind: "traffic", tunnel: name, sentPackets });
       if (home.narrowedAt !== undefined && now - home.narrowedAt > PATH_MTU_AGE_MS) {
         this.#followPathMtu(name).catch(this.#failed);
       }
     }
+  }
+
+  #select(query: HomeQuery): Generator<undefined, HomeSelection<Listed>> {
+    return selectHomes(this.#listed(query), query);
+  }
+
+  *#listed({ sort }: HomeQuery): Generator<Listed> {
+    for (const home of this.#homes.values()) {
+      const { name } = home.config;
+      yield {
+        home,
+        name,
+        state: stateOf(this.#table.statusOf(name)?.state),
+        since: sinceOf(home),
+        octets: sort === "traffic" ? this.#octetsOf(name) : 0,
+      };
+    }
+  }
+
+  #octetsOf(name: TunnelName): number {
+    const { sentOctets, receivedOctets } = this.#countersOf(name);
+    return sentOctets + receivedOctets;
+  }
+
+  /** While homes are being changed, some have no tunnel, or a new one that has carried nothing. */
+  #countersOf(name: TunnelName): TunnelCounters {
+    try {
+      return this.#parts.dataPlane.counters(name);
+    } catch (error) {
+      if (this.#changing) return NOTHING_CARRIED;
+      throw error;
+    }
+  }
+
+  /** A status but for the homes. */
+  #overview({ counts, matching }: HomeSelection<Listed>): Omit<ServerStatus, "homes"> {
+    const { config, dataPlane, version } = this.#parts;
+    return {
+      version,
+      pid: process.pid,
+      startedAt: this.#startedAt,
+      address: config.address,
+      dataPlane: { kind: dataPlane.kind, crypto: dataPlane.crypto },
+      counts,
+      matching,
+      unattributed: {
+        packets: dataPlane.unattributed(),
+        advertisements: { ...this.#unattributed },
+      },
+    };
   }
 
   #statusOf(home: Home, wallOffset: number): HomeStatus {
@@ -432,13 +555,23 @@ export class TunnelServer {
       mtu: spec.mtu,
       state: { kind: stateOf(known?.state), since },
       endpoint: known?.endpoint,
-      since: lastMove?.at,
+      since: sinceOf(home),
       moves: known?.moves ?? 0,
       lastMove,
       advertisements: { accepted: home.advertisementsAccepted, refused: { ...home.refused } },
-      traffic: trafficOf(this.#parts.dataPlane.counters(name), wallOffset),
+      traffic: trafficOf(this.#countersOf(name), wallOffset),
     };
   }
+}
+
+/** A home in a list, with what decides its place. */
+interface Listed extends ListedHome {
+  readonly home: Home;
+}
+
+/** Since when the home is where it is, as far as we or the journal know. */
+function sinceOf({ lastMove, restored }: Home): number | undefined {
+  return lastMove?.at ?? restored?.at;
 }
 
 /** What to add to the monotonic clock to get wall-clock milliseconds. */

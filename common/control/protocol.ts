@@ -4,13 +4,14 @@
  */
 
 import { MalformedError } from "../errors.ts";
+import { decodeHomeQuery, type HomeQuery } from "./home-query.ts";
 
 /** A request needs far less; more is somebody else's protocol. */
 export const LONGEST_REQUEST = 1_024; // octets, with the newline
 
 export type ControlRequest =
-  /** The whole status; on a server with `home`, that home's only. */
-  | { readonly command: "status"; readonly home?: string }
+  /** The whole status; on a server with `home`, that home's only, and with `homes` of those homes. */
+  | { readonly command: "status"; readonly home?: string; readonly homes?: HomeQuery }
   /** Look at the addresses now, and announce the present one. */
   | { readonly command: "announce" };
 
@@ -55,11 +56,12 @@ export function encodeControl(message: ControlRequest | ControlReply): string {
   return `${JSON.stringify(message)}\n`;
 }
 
-/** Throws `MalformedError` `not-json`, `unknown-command` or `bad-home`. */
+/** Throws `MalformedError` `not-json`, `unknown-command`, `bad-home` or `bad-query`. */
 export function decodeRequest(line: string): ControlRequest {
-  const { command, home } = objectOf(line);
+  const { command, home, homes } = objectOf(line);
   if (command === "announce") return { command };
   if (command !== "status") throw malformed("unknown-command", "unknown command");
+  if (homes !== undefined) return { command, homes: decodeHomeQuery(homes) };
   if (home === undefined) return { command };
   if (typeof home !== "string") throw malformed("bad-home", "a home is a text");
   return { command, home };

@@ -28,6 +28,8 @@ export interface MoveStatus {
   readonly at: number;
   /** How long the other side took to confirm it; absent while it has not. */
   readonly confirmedInMs: number | undefined;
+  /** What both daemons' logs call it; a server knows it if the client told. */
+  readonly change?: string | undefined;
 }
 
 export interface DataPlaneStatus {

@@ -30,6 +30,7 @@ import {
 import { decodeIcmpv6, Icmpv6Type, isIcmpv6ChecksumRight } from "../ip/icmpv6.ts";
 import { classifyIpv4, type UnicastScope } from "../ip/ipv4.ts";
 import { decodeIpv6, IpProtocol, skipExtensionHeaders } from "../ip/ipv6.ts";
+import { type ChangeId, changeOf } from "./change.ts";
 import {
   decodeNeighborAdvertisement,
   type NeighborAdvertisement,
@@ -112,8 +113,8 @@ export interface Drop {
 }
 
 export type Verdict =
-  /** The peer states that it is at this address now. */
-  | { readonly kind: "move"; readonly address: Ipv4Address }
+  /** The peer states that it is at this address now. `change` is only for the log. */
+  | { readonly kind: "move"; readonly address: Ipv4Address; readonly change?: ChangeId }
   /** The peer answered a solicitation: it is reachable. Moves nothing. */
   | { readonly kind: "answer" }
   | Drop;
@@ -198,7 +199,9 @@ function judgeAddress(advertisement: NeighborAdvertisement, policy: AddressPolic
     case "private":
     case "shared":
     case "link-local":
-      return policy.allowed.has(kind) ? { kind: "move", address } : drop("address-not-allowed");
+      return policy.allowed.has(kind)
+        ? move(address, changeOf(advertisement.options))
+        : drop("address-not-allowed");
   }
 }
 
@@ -211,6 +214,10 @@ function isPeer(address: Ipv6Address, link: NeighborLink): boolean {
   if (address === UNSPECIFIED_IPV6 || isMulticast(address) || isLinkLocal(address)) return false;
   if (link.localAddresses.includes(address)) return false;
   return link.remotePrefixes.some((prefix) => isInPrefix(address, prefix));
+}
+
+function move(address: Ipv4Address, change: ChangeId | undefined): Verdict {
+  return { kind: "move", address, ...(change === undefined ? {} : { change }) };
 }
 
 function drop(reason: AdvertisementDropReason): Drop {

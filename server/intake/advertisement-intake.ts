@@ -12,6 +12,7 @@ import {
   acceptAdvertisement,
   type NeighborLink,
 } from "../../common/nd/accept.ts";
+import type { ChangeId } from "../../common/nd/change.ts";
 import type { InterfaceNeighborMessage } from "../../common/nd/interface-neighbor-message.ts";
 import type { TunnelName } from "../../common/tunnel/tunnel.ts";
 
@@ -25,7 +26,12 @@ export type IntakeRefusal =
   | "unasked";
 
 export type IntakeVerdict =
-  | { readonly kind: "move"; readonly tunnel: TunnelName; readonly address: Ipv4Address }
+  | {
+      readonly kind: "move";
+      readonly tunnel: TunnelName;
+      readonly address: Ipv4Address;
+      readonly change?: ChangeId;
+    }
   /** An Echo Reply that may answer a probe. */
   | { readonly kind: "echo"; readonly tunnel: TunnelName }
   | {

@@ -80,11 +80,13 @@ const status: ServerStatus = {
   startedAt: seconds(172_800),
   address: "203.0.113.1" as Ipv4Address,
   dataPlane: { kind: "userspace", crypto: "node:crypto" },
-  homes: [alice, silent, bob],
+  counts: { confirmed: 1, unconfirmed: 0, held: 1, "never-heard": 1 },
+  matching: 3,
+  homes: [bob, alice, silent],
   unattributed: { packets: { "unknown-spi": 3 }, advertisements: {} },
 };
 
-it("shows the homes, the last moved first", () => {
+it("shows the homes in the order they are given", () => {
   expect(formatServerStatus(status, reading)).toBe(`\
 Daemon      hometun-server 0.1.0, process 99
             started 2026-11-19 07:00:00 (2 d)
@@ -102,7 +104,17 @@ carol  never heard  -               -              -    0 B       0 B
 });
 
 it("shows a server without homes", () => {
-  expect(formatServerStatus({ ...status, homes: [] }, reading)).toMatch(/^Homes {7}none$/m);
+  const counts = { confirmed: 0, unconfirmed: 0, held: 0, "never-heard": 0 };
+  const empty = { ...status, counts, matching: 0, homes: [] };
+  expect(formatServerStatus(empty, reading)).toMatch(/^Homes {7}none$/m);
+  expect(formatServerStatus(empty, reading)).not.toMatch(/more/);
+});
+
+it("says how many homes are not shown, and how to see them", () => {
+  const counts = { confirmed: 9_000, unconfirmed: 0, held: 1_000, "never-heard": 0 };
+  const shown = formatServerStatus({ ...status, counts, matching: 9_953 }, reading);
+  expect(shown).toMatch(/^Homes {7}10,000: 9,000 confirmed, 1,000 held$/m);
+  expect(shown).toMatch(/\n\.\.\. 9,950 more \(--all\)\n$/);
 });
 
 it("shows one home in detail", () => {

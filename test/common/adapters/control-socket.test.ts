@@ -10,7 +10,12 @@ import {
   DaemonAbsentError,
   serveControl,
 } from "../../../common/adapters/control-socket.ts";
-import { type ControlHandler, done, refused } from "../../../common/control/protocol.ts";
+import {
+  type ControlHandler,
+  done,
+  JsonPieces,
+  refused,
+} from "../../../common/control/protocol.ts";
 
 let directory: string;
 let path: string;
@@ -95,6 +100,43 @@ describe("a request", () => {
     const value = "x".repeat(5_000_000);
     await serve(() => done(value));
     expect(await askControl(path, { command: "status" })).toEqual(done(value));
+  });
+
+  it("gets a reply that is made in pieces whole, and others have their turn meanwhile", async () => {
+    function* pieces(): Generator<string> {
+      yield "";
+      yield "[0";
+      for (let i = 1; i < 300; i++) {
+        yield `,"${"x".repeat(20_000)}"`;
+        yield "";
+      }
+      yield "]";
+    }
+    let turns = 0;
+    const timer = setInterval(() => {
+      turns += 1;
+    });
+    await serve(() => done(new JsonPieces(pieces())));
+    const reply = await askControl(path, { command: "status" });
+    clearInterval(timer);
+    expect(reply).toMatchObject({ kind: "done", value: { length: 300 } });
+    expect(turns).toBeGreaterThan(3);
+  });
+
+  it("whose pieces cannot be made is answered, or broken off", async () => {
+    function* none(): Generator<string> {
+      yield "";
+      throw new Error("no piece");
+    }
+    function* half(): Generator<string> {
+      yield "[";
+      throw new Error("half");
+    }
+    const answers = [none(), half()];
+    await serve(() => done(new JsonPieces(answers.shift() ?? [])));
+    const ask = () => askControl(path, { command: "status" });
+    expect(await ask()).toEqual(refused("failed", "no piece"));
+    await expect(ask()).rejects.toThrow();
   });
 
   it("is refused while 16 others are being made", async () => {

@@ -16,6 +16,11 @@ import { at } from "../../support/timeline.ts";
 const requests: { line: string; request: ControlRequest }[] = [
   { line: '{"command":"status"}', request: { command: "status" } },
   { line: '{"command":"status","home":"alice"}', request: { command: "status", home: "alice" } },
+  {
+    line: '{"command":"status","homes":{"sort":"move","state":"held","limit":50}}',
+    request: { command: "status", homes: { sort: "move", state: "held", limit: 50 } },
+  },
+  { line: '{"command":"status","homes":{}}', request: { command: "status", homes: {} } },
   { line: '{"command":"announce"}', request: { command: "announce" } },
 ];
 
@@ -44,6 +49,12 @@ test.each([
   { decode: decodeRequest, line: "{}", code: "unknown-command" },
   { decode: decodeRequest, line: '{"command":"stop"}', code: "unknown-command" },
   { decode: decodeRequest, line: '{"command":"status","home":1}', code: "bad-home" },
+  { decode: decodeRequest, line: '{"command":"status","homes":"all"}', code: "bad-query" },
+  { decode: decodeRequest, line: '{"command":"status","homes":null}', code: "bad-query" },
+  { decode: decodeRequest, line: '{"command":"status","homes":{"sort":"x"}}', code: "bad-query" },
+  { decode: decodeRequest, line: '{"command":"status","homes":{"state":1}}', code: "bad-query" },
+  { decode: decodeRequest, line: '{"command":"status","homes":{"limit":-1}}', code: "bad-query" },
+  { decode: decodeRequest, line: '{"command":"status","homes":{"limit":0.5}}', code: "bad-query" },
   { decode: decodeReply, line: "[]", code: "bad-reply" },
   { decode: decodeReply, line: '{"kind":"refused"}', code: "bad-reply" },
 ])("$decode.name refuses $line as $code", ({ decode, line, code }) => {

@@ -160,7 +160,6 @@ const home =
     : undefined;
 const gateway = new IkeResponder({
   directory: {
-    authorities: common.trust.kind === "authorities" ? common.trust.authorities : [],
     findPeer: (peer) =>
       isSameIdentification(peer, peerIdentity)
         ? {
