@@ -254,6 +254,18 @@ export class Running {
     }
   }
 
+  /** The first line of its standard error that fits, waited for like `line`; may be asked for again. */
+  async errorLine(fits: (line: string) => boolean, timeoutMs = DEFAULT_TIMEOUT): Promise<string> {
+    const deadline = AbortSignal.timeout(timeoutMs);
+    for (;;) {
+      const line = this.#errors.find(fits);
+      if (line !== undefined) return line;
+      const reason = deadline.aborted ? `nothing within ${timeoutMs} ms` : this.#ending();
+      if (reason !== undefined) throw new Error(`${this.#title}: ${reason}\n${this.stderr}`);
+      await this.#news(deadline);
+    }
+  }
+
   /** Lines that `line` has not returned or skipped, if any are here already. */
   rest(): string[] {
     const rest = this.#lines.slice(this.#taken);
