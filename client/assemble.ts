@@ -1,10 +1,13 @@
 /** The client's composition root: opens the adapters and gives them to the cores. */
 
+import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { controlTask } from "../common/adapters/control-socket.ts";
 import { espTransforms } from "../common/adapters/esp-transforms.ts";
+import { metricsTask } from "../common/adapters/metrics-server.ts";
 import { NeighborSocket } from "../common/adapters/neighbor-socket.ts";
 import { RouteSocket } from "../common/adapters/netlink-socket.ts";
+import { ProcessMetrics } from "../common/adapters/process-metrics.ts";
 import { SequenceFile } from "../common/adapters/sequence-file.ts";
 import { openStateDirectory } from "../common/adapters/state-directory.ts";
 import { systemClock } from "../common/adapters/system-clock.ts";
@@ -17,6 +20,7 @@ import { VERSION } from "../common/version.ts";
 import { AddressWatcher } from "./address-watch/watcher.ts";
 import type { ClientConfig } from "./config.ts";
 import { HomeTunnel } from "./home-tunnel.ts";
+import { clientMetrics } from "./metrics.ts";
 import { summarizeClient } from "./status.ts";
 
 const FORWARDING = "/proc/sys/net/ipv6/conf/all/forwarding";
@@ -61,6 +65,7 @@ export function assemble(config: ClientConfig, log: Logger): Task[] {
           watcher,
           openNeighbors: (name, listeners) => new NeighborSocket(name, listeners),
           isRouter: () => readFileSync(FORWARDING, "utf8").trim() !== "0",
+          randomOctets: randomBytes,
           version: VERSION,
           log,
         });
@@ -83,6 +88,7 @@ export function assemble(config: ClientConfig, log: Logger): Task[] {
 
   return [
     tunnelTask,
+    ...metricsTasks(config, log, () => tunnel),
     controlTask(config.controlSocket, (request) => {
       if (tunnel === undefined) return refused("unavailable", "the daemon is starting");
       if (request.command === "status") return done(tunnel.status());
@@ -90,4 +96,14 @@ export function assemble(config: ClientConfig, log: Logger): Task[] {
       return done(undefined);
     }),
   ];
+}
+
+function metricsTasks(
+  { metrics: listen }: ClientConfig,
+  log: Logger,
+  tunnel: () => HomeTunnel | undefined,
+): Task[] {
+  if (listen === undefined) return [];
+  const own = new ProcessMetrics({ program: "hometun", version: VERSION });
+  return [metricsTask(listen, () => clientMetrics({ process: own, tunnel: tunnel() }), log)];
 }

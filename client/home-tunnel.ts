@@ -16,7 +16,9 @@ import {
   type Ipv6Address,
   type Ipv6Prefix,
 } from "../common/ip/address.ts";
+import { CONFIRMATION_BOUNDS, Histogram } from "../common/metrics/histogram.ts";
 import { type AddressPolicy, acceptAdvertisement, PUBLIC_ONLY } from "../common/nd/accept.ts";
+import { CHANGE_LENGTH, type ChangeId, changeId, changeOption } from "../common/nd/change.ts";
 import { encodeNeighborAdvertisement } from "../common/nd/neighbor-advertisement.ts";
 import { encodeNeighborSolicitation } from "../common/nd/neighbor-solicitation.ts";
 import { ipv4LinkLayerOption, NdOptionType } from "../common/nd/option.ts";
@@ -33,6 +35,7 @@ import {
 import type { UplinkSnapshot } from "./address-watch/snapshot.ts";
 import { Announcer, type AnnouncerEffect, type AnnouncerInput } from "./announce/announcer.ts";
 import type { ClientConfig } from "./config.ts";
+import type { ClientTotals } from "./metrics.ts";
 import type { ClientStatus } from "./status.ts";
 
 /** There is one tunnel on a client; data planes want a name for it. */
@@ -55,6 +58,7 @@ export interface HomeTunnelParts {
   readonly openNeighbors: (interfaceName: string, listeners: NeighborListeners) => NeighborChannel;
   /** Whether this machine forwards IPv6, for the advertisements' router flag. */
   readonly isRouter: () => boolean;
+  readonly randomOctets: (count: number) => Uint8Array;
   readonly version: string;
   readonly log: Logger;
 }
@@ -70,7 +74,12 @@ export class HomeTunnel {
   #uplinkSince: number;
   #moves = 0;
   #lastMove: MoveStatus | undefined;
+  /** What the logs call the latest change of address. */
+  #change: ChangeId;
   #advertisementsSent = 0;
+  #solicitationsSent = 0;
+  #losses = 0;
+  readonly #confirmations = new Histogram(CONFIRMATION_BOUNDS);
   #problem: string | undefined;
   #heardAt: Instant | undefined;
   #keepaliveAt: Instant;
@@ -81,6 +90,7 @@ export class HomeTunnel {
   constructor(parts: HomeTunnelParts) {
     const { config, clock } = parts;
     this.#parts = parts;
+    this.#change = changeId(parts.randomOctets(CHANGE_LENGTH));
     this.#startedAt = clock.wall();
     this.#uplinkSince = this.#startedAt;
     this.#keepaliveAt = clock.now();
@@ -113,13 +123,29 @@ export class HomeTunnel {
     const sameAddress = previous?.address === uplink?.address;
     if (sameAddress && previous?.interfaceIndex === uplink?.interfaceIndex) return;
     this.#uplinkSince = clock.wall();
+    if (uplink !== undefined) this.#tellChange(previous, uplink);
     const from = previous?.address ?? this.#lastMove?.to;
     if (uplink !== undefined && uplink.address !== from) {
       this.#moves += 1;
-      this.#lastMove = { from, to: uplink.address, at: clock.wall(), confirmedInMs: undefined };
+      this.#lastMove = {
+        from,
+        to: uplink.address,
+        at: clock.wall(),
+        confirmedInMs: undefined,
+        change: this.#change,
+      };
     }
     if (sameAddress) this.#driver.feed({ kind: "announce" });
     else this.#driver.feed({ kind: "address", address: uplink?.address });
+  }
+
+  /** Counted since the start, for metrics. */
+  totals(): ClientTotals {
+    return {
+      confirmations: this.#confirmations,
+      solicitations: this.#solicitationsSent,
+      losses: this.#losses,
+    };
   }
 
   /** The user, or a hook of the user's network, asks for an announcement. */
@@ -214,9 +240,10 @@ export class HomeTunnel {
       case "advertise":
         this.#advertisementsSent += 1;
         this.#send(this.#advertisement(effect.address));
-        log.debug({ address: effect.address }, "advertisement sent");
+        log.debug({ change: this.#change, address: effect.address }, "advertisement sent");
         break;
       case "solicit":
+        this.#solicitationsSent += 1;
         this.#send(
           encodeNeighborSolicitation({ target: config.tunnel.serverLinkLocal, options: [] }),
         );
@@ -224,19 +251,30 @@ export class HomeTunnel {
       case "confirmed": {
         const confirmedInMs = Math.round(effect.elapsedMs * 10) / 10;
         this.#problem = undefined;
+        this.#confirmations.observe(effect.elapsedMs / 1000);
         if (this.#lastMove?.confirmedInMs === undefined && this.#lastMove !== undefined) {
           this.#lastMove = { ...this.#lastMove, confirmedInMs };
         }
         log.info(
-          { address: effect.address, confirmedInMs },
+          { change: this.#change, address: effect.address, confirmedInMs },
           "tunnel up, the server has our address",
         );
         break;
       }
       case "lost":
+        this.#losses += 1;
         this.#tellUnanswered("the server answers no more, announcing again");
         break;
     }
+  }
+
+  /** A change has a name from here to the server's log. */
+  #tellChange(previous: UplinkSnapshot | undefined, uplink: UplinkSnapshot): void {
+    const { randomOctets, log } = this.#parts;
+    this.#change = changeId(randomOctets(CHANGE_LENGTH));
+    const { address, interfaceName, mtu } = uplink;
+    const where = { previous: previous?.address, current: address, interface: interfaceName, mtu };
+    log.info({ change: this.#change, ...where }, "address towards the server");
   }
 
   /** Once, until the server has answered. */
@@ -244,7 +282,7 @@ export class HomeTunnel {
     if (this.#problem !== undefined) return;
     const { server } = this.#parts.config;
     this.#problem = `the server ${server} does not answer`;
-    this.#parts.log.warn({ server }, message);
+    this.#parts.log.warn({ change: this.#change, server }, message);
   }
 
   #advertisement(address: Ipv4Address): Uint8Array {
@@ -254,7 +292,10 @@ export class HomeTunnel {
       solicited: false,
       override: true,
       target: config.tunnel.linkLocal,
-      options: [ipv4LinkLayerOption(NdOptionType.targetLinkLayerAddress, address)],
+      options: [
+        ipv4LinkLayerOption(NdOptionType.targetLinkLayerAddress, address),
+        changeOption(this.#change),
+      ],
     });
   }
 

@@ -121,12 +121,8 @@ export class AddressWatcher {
 
   #tell(previous: UplinkSnapshot | undefined, current: UplinkSnapshot | undefined): void {
     const { server, log } = this.#options;
-    if (current === undefined) {
-      log.warn({ server, previous: previous?.address }, "no address reaches the server");
-      return;
-    }
-    const { address, interfaceName, mtu } = current;
-    const facts = { previous: previous?.address, current: address, interface: interfaceName, mtu };
-    log.info(facts, "address towards the server");
+    // What was found instead is told by who gives the change its name.
+    if (current !== undefined) return;
+    log.warn({ server, previous: previous?.address }, "no address reaches the server");
   }
 }
