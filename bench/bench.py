@@ -5,7 +5,7 @@
   npm run bench -- outage        what a change of the client's IPv4 address does
   npm run bench -- speed         throughput, small packets, CPU
   npm run bench -- scale         a server with many homes
-  npm run bench -- quick         one repetition of each, about 4 minutes: is all well?
+  npm run bench -- quick         one repetition of each, about 6 minutes: is all well?
 
 As root. Everything happens in network namespaces that it makes and removes. Results are JSON lines
 in bench/results and, of a whole run, the table in docs/benchmarks.md. bench/README.md says what is
@@ -34,7 +34,8 @@ OUTAGE_PEERS = OURS + ("wireguard", "wireguard:new", "wireguard:new+keepalive", 
 SPEED_PEERS = ("none",) + OURS + ("wireguard", "wireguard:new")
 SCENARIOS = ("active", "stream", "quiet")
 DELAYS_MS = (0, 20)
-LANES = 6               # outage measurements at a time, where nearly all of it is waiting
+# Measurements at a time: `active` needs the machine, `quiet` is nearly all waiting.
+LANES = {"active": 1, "stream": 3, "quiet": 5}
 NEEDS = {"cc": "gcc libc6-dev", "iperf3": "iperf3", "ip": "iproute2", "ping": "iputils-ping",
          "sysctl": "procps"}
 # Seconds that one repetition takes, for the forecast; a peer that never recovers adds its window.
@@ -52,6 +53,7 @@ class Bench:
         os.makedirs(os.path.join(HERE, "results"), exist_ok=True)
         self.path = os.path.join(HERE, "results", time.strftime("%Y%m%d-%H%M%S.jsonl"))
         self.lock, self.calm = threading.Lock(), threading.Lock()
+        self.stopped = False
         self.heap_of_few = None         # octets, of a server with few homes
         self.started, self.done, self.total, self.failures = time.monotonic(), 0, 0, 0
 
@@ -67,9 +69,8 @@ class Bench:
     def step(self, text, cost_s):
         with self.lock:
             self.done += cost_s
-            left = max(0, self.total - self.done)
-            print(f"{time.strftime('%H:%M:%S')} {self.done / max(self.total, 1):4.0%}  {text}", flush=True)
-            return left
+            share = min(1, self.done / max(self.total, 1))
+            print(f"{time.strftime('%H:%M:%S')} {share:4.0%}  {text}", flush=True)
 
     def failed(self, what):
         self.failures += 1
@@ -87,13 +88,14 @@ class Bench:
 # ---- outage ----------------------------------------------------------------
 
 def outage_jobs(options, peers):
-    """(scenario, delay, peer, rep, reps), the peers taking turns."""
-    for scenario in options.scenarios:
+    """(scenario, delay, peer, rep, reps), the peers taking turns: a run cut short has some of everything."""
+    usual = {delay: 1 if options.quick else 3 if delay else 5 for delay in options.delays}
+    for rep in range(1, (options.reps or max(usual.values())) + 1):
         for delay in options.delays:
-            reps = options.reps or (1 if options.quick else 5 if delay == 0 else 3)
-            for rep in range(1, reps + 1):
+            reps = options.reps or usual[delay]
+            for scenario in options.scenarios:
                 for peer in peers:
-                    if scenario == "quiet" or "keepalive" not in peer:
+                    if rep <= reps and (scenario == "quiet" or "keepalive" not in peer):
                         yield scenario, delay, peer, rep, reps
 
 
@@ -103,24 +105,30 @@ def outage_cost(job):
     return COST_S[scenario] + extra + (WIREGUARD_WAKES_S if (scenario, peer) == ("active", "wireguard") else 0)
 
 
+def outage_groups(jobs):
+    """What runs beside each other, {scenario: jobs}, and how many seconds that takes: `active` alone,
+    then the other two."""
+    for together in (("active",), ("stream", "quiet")):
+        group = {scenario: [job for job in jobs if job[0] == scenario] for scenario in together}
+        yield group, max(sum(map(outage_cost, mine)) / LANES[scenario] for scenario, mine in group.items())
+
+
 def run_outage(bench, jobs):
-    """`active` one after the other; the two that mostly wait in lanes beside each other."""
-    alone = [job for job in jobs if job[0] == "active"]
-    rest = [job for job in jobs if job[0] != "active"]
-    run_lane(bench, alone, "htb-0", outage_cost)
-    rest.sort(key=lambda job: (job[3], job[1]))         # a run cut short has some of everything
-    lanes = [threading.Thread(target=run_lane, args=(bench, rest, f"htb-{n}", lambda job: outage_cost(job) / LANES))
-             for n in range(LANES)]
-    for lane in lanes:
-        lane.start()
-    for lane in lanes:
-        lane.join()
+    for group, seconds in outage_groups(jobs):
+        share = seconds / max(1, sum(outage_cost(job) for mine in group.values() for job in mine))
+        lanes = [threading.Thread(target=run_lane, args=(bench, mine, f"htb-{scenario[0]}{n}", share))
+                 for scenario, mine in group.items() for n in range(LANES[scenario])]
+        for lane in lanes:
+            lane.start()
+        for lane in lanes:
+            lane.join()
 
 
-def run_lane(bench, jobs, prefix, cost):
+def run_lane(bench, jobs, prefix, share):
+    """Takes jobs until there are none; `share` is what a second of a job is of the run's."""
     while True:
         with bench.lock:
-            if not jobs:
+            if not jobs or bench.stopped:
                 return
             job = jobs.pop(0)
         scenario, delay, name, rep, reps = job
@@ -132,7 +140,7 @@ def run_lane(bench, jobs, prefix, cost):
                 bench.save(**record)
                 if "disturbed" not in record:
                     break
-            bench.step(f"{what}  {report.outage_line(record)}", cost(job))
+            bench.step(f"{what}  {report.outage_line(record)}", outage_cost(job) * share)
         except Exception:
             bench.failed(what)
 
@@ -160,11 +168,12 @@ def speed_cost(options):
 
 
 def run_scale(bench):
-    for measure in scale.measurements(bench):
+    measurements = list(scale.measurements(bench))
+    for measure in measurements:
         try:
             for record in measure():
                 bench.save(**record)
-                bench.step(report.scale_line(record), 0)
+                bench.step(report.scale_line(record), COST_S["scale"] / len(measurements))
         except Exception:
             bench.failed("scale")
 
@@ -191,7 +200,7 @@ def main():
     p.add_argument("--peers", type=lambda text: text.split(","), metavar="NAME,...",
                    help="instead of the usual ones")
     p.add_argument("--scenarios", type=lambda text: text.split(","), default=SCENARIOS, metavar="NAME,...")
-    p.add_argument("--delays", type=lambda text: [float(n) for n in text.split(",")], default=DELAYS_MS,
+    p.add_argument("--delays", type=lambda text: [float(n) for n in text.split(",")],
                    metavar="MS,...", help="one-way delays")
     p.add_argument("--gap", type=float, default=0, help="seconds without an address at the change")
     p.add_argument("--reps", type=int, help="of each outage measurement")
@@ -214,6 +223,7 @@ def main():
         if group not in GROUPS + ("quick",):
             p.error(f"there is no {group}: {', '.join(GROUPS)}, quick")
     options.quick = "quick" in options.group
+    options.delays = options.delays or (DELAYS_MS[:1] if options.quick else DELAYS_MS)
     groups = [g for g in GROUPS if g in options.group] or list(GROUPS)
     if os.geteuid() != 0:
         print("npm run bench needs root: it makes network namespaces and tunnels", file=sys.stderr)
@@ -236,7 +246,7 @@ def main():
         if "outage" in groups else []
     racers = [n for n in present if options.peers or n in SPEED_PEERS]
     rounds = options.rounds or (1 if options.quick else 3)
-    bench.total = sum(outage_cost(job) / (1 if job[0] == "active" else LANES) for job in jobs)
+    bench.total = sum(seconds for _, seconds in outage_groups(jobs))
     bench.total += speed_cost(options) * rounds * len(racers) if "speed" in groups else 0
     bench.total += COST_S["scale"] if "scale" in groups else 0
     bench.say(f"about {bench.total / 60:.0f} minutes on a quiet machine; results: {os.path.relpath(bench.path)}")
@@ -249,6 +259,7 @@ def main():
         if "outage" in groups:
             run_outage(bench, jobs)
     except KeyboardInterrupt:
+        bench.stopped = True            # the lanes finish what they are at, and clean up
         bench.say("interrupted; the table has what there is")
     bench.save(test="end", minutes=round((time.monotonic() - bench.started) / 60, 1))
     table = report.markdown(report.read(bench.path), options.preliminary)

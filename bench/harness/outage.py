@@ -8,7 +8,7 @@ from .machine import Load, memory_of
 from .network import AddressChange
 
 WINDOW_S = 30           # "never" means not within this
-CALM_S = 2              # after a change no other lane may start or stop anything for so long
+CALM_S = 1              # after a change no other lane may start or stop anything for so long
 DISTURBED_MS = 25       # a change that took so much longer than it should: no time for us
 QUIET_S = (15, 40)      # before the change: keepalive timers in any phase
 STREAM_S = (12, 22)
@@ -115,7 +115,7 @@ def measure(peer, scenario, delay_ms, rep, reps, gap_s, calm):
             resumed = probe.wait_for_traffic(CALM_S)
         if not resumed:
             probe.wait_for_traffic(WINDOW_S - CALM_S)
-        time.sleep(3 if active else 1)
+        time.sleep(2 if active else 1)
         hook.wait()
         flows, tcp = probe.finish()
         record.update(change_ms=round((end - start) / 1e6, 1), **load.report())
