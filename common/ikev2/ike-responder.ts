@@ -247,6 +247,7 @@ export class IkeResponder {
       agreement,
       nonce: ourNonce,
       path,
+      authorities: this.#directory.authorities,
       ...(this.#settings.forceEncapsulation ? { disguise: this.#ports.random(20) } : {}),
     });
     const { session, effects } = IkeSession.accept(

@@ -1,5 +1,6 @@
 /** What goes into an IKE session and what comes out of it. */
 
+import type { X509Certificate } from "node:crypto";
 import type { Encapsulation, SecurityAssociationKeys } from "../tunnel/tunnel.ts";
 import type { ChildSuite, IkeSuite } from "./algorithms.ts";
 import type { Credential, Distrust, Trust } from "./authentication.ts";
@@ -56,6 +57,8 @@ export interface PeerPolicy {
 
 /** Where a gateway looks things up. */
 export interface Directory {
+  /** Of all the homes that prove themselves with certificates: who they are is not known yet when we ask. */
+  readonly authorities: readonly X509Certificate[];
   /** Undefined: nobody we know. */
   findPeer(identity: Identification, wanted: Identification | undefined): PeerPolicy | undefined;
   /** The Link ID for this identity: the one it asks for, if that is its own, or a new one. */

@@ -1,6 +1,5 @@
 /** IKE_AUTH: who is who, the first Child SA, the home's configuration. RFC 7296 sections 1.2, 2.15, 2.19. */
 
-import { createHash } from "node:crypto";
 import { MalformedError } from "../../errors.ts";
 import type { Credential, Trust } from "../authentication.ts";
 import {
@@ -17,6 +16,7 @@ import type { Configuration } from "../wire/payloads/configuration.ts";
 import { NotifyType } from "../wire/payloads/notify.ts";
 import type { Proposal } from "../wire/payloads/security-association.ts";
 import type { TrafficSelector } from "../wire/payloads/traffic-selectors.ts";
+import { certificateRequests } from "./certificate-requests.ts";
 
 const NOTHING = new Uint8Array(0);
 
@@ -44,7 +44,7 @@ export function buildIkeAuthRequest(request: AuthRequest & { readonly trust: Tru
     request.identification,
     ...certificatePayloads(request.certificates),
     ...(request.initialContact ? [notify(NotifyType.initialContact)] : []),
-    ...certificateRequests(request.trust),
+    ...(request.trust.kind === "authorities" ? certificateRequests(request.trust.authorities) : []),
     ...(request.wanted === undefined ? [] : [request.wanted]),
     { kind: "AUTH", ...request.authentication },
     // Configuration goes before the SA, section 2.19.
@@ -162,16 +162,6 @@ export function certificatesOf(credential: Credential): Certificate[] {
 
 function certificatePayloads(certificates: readonly Certificate[]): Payload[] {
   return certificates.map((certificate) => ({ kind: "CERT", ...certificate }));
-}
-
-/** Asks for a certificate when that is how the peer is to prove itself. */
-function certificateRequests(trust: Trust): Payload[] {
-  if (trust.kind !== "authorities") return [];
-  const authorities = trust.authorities.map(({ publicKey }) => {
-    const key = publicKey.export({ type: "spki", format: "der" });
-    return Uint8Array.from(createHash("sha1").update(key).digest());
-  });
-  return [{ kind: "CERTREQ", encoding: CertificateEncoding.x509Signature, authorities }];
 }
 
 function missingPayload(): MalformedError {

@@ -1,5 +1,6 @@
 /** IKE_SA_INIT: algorithms, key agreement, nonces. RFC 7296 sections 1.2, 2.6 (cookies), 2.7, 2.23. */
 
+import type { X509Certificate } from "node:crypto";
 import { ByteReader } from "../../bytes/reader.ts";
 import { ByteWriter } from "../../bytes/writer.ts";
 import { MalformedError } from "../../errors.ts";
@@ -18,6 +19,7 @@ import {
   type Payload,
 } from "../wire/message.ts";
 import { NotifyType } from "../wire/payloads/notify.ts";
+import { certificateRequests } from "./certificate-requests.ts";
 
 /** What the initiator chose before it asks. */
 export interface InitiatorStart {
@@ -150,6 +152,8 @@ export function buildIkeSaInitResponse(options: {
   readonly nonce: Uint8Array;
   readonly path: Path;
   readonly disguise?: Uint8Array;
+  /** Whose certificates we believe. */
+  readonly authorities: readonly X509Certificate[];
 }): Uint8Array {
   const payloads: Payload[] = [
     { kind: "SA", proposals: [chosenIkeProposal(options.hello.chosen)] },
@@ -158,6 +162,7 @@ export function buildIkeSaInitResponse(options: {
     ...(options.hello.nat === undefined
       ? []
       : natDetectionPayloads(options, options.path, options.disguise)),
+    ...certificateRequests(options.authorities),
     ...capabilities(),
   ];
   return answer(options, payloads);

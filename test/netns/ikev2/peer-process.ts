@@ -160,6 +160,7 @@ const home =
     : undefined;
 const gateway = new IkeResponder({
   directory: {
+    authorities: common.trust.kind === "authorities" ? common.trust.authorities : [],
     findPeer: (peer) =>
       isSameIdentification(peer, peerIdentity)
         ? {

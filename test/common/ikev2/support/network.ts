@@ -362,6 +362,7 @@ export function gatewayWith(
   const policy = { ...POLICY, ...options.policy };
   return new IkeResponder({
     directory: {
+      authorities: policy.trust.kind === "authorities" ? policy.trust.authorities : [],
       findPeer: (identity) => (identity.data.join() === HOME_ID.data.join() ? policy : undefined),
       claimLink: (identity, requested) => links.claim(identity, requested),
     },
