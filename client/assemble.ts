@@ -18,6 +18,7 @@ import type { Logger } from "../common/runtime/log.ts";
 import { Closers, Failure, type Task, untilAborted } from "../common/runtime/tasks.ts";
 import { VERSION } from "../common/version.ts";
 import { AddressWatcher } from "./address-watch/watcher.ts";
+import { assembleLan } from "./assemble-lan.ts";
 import type { ClientConfig } from "./config.ts";
 import { HomeTunnel } from "./home-tunnel.ts";
 import { clientMetrics } from "./metrics.ts";
@@ -72,6 +73,12 @@ export function assemble(config: ClientConfig, log: Logger): Task[] {
         closers.add(home);
         const failure = new Failure();
         await home.open(failure.fail);
+        const lan = assembleLan(config, { socket, state, clock, log });
+        if (lan !== undefined) {
+          closers.add(lan);
+          await lan.open(home.view);
+          home.observe((view) => lan.follow(view));
+        }
         closers.add(watcher);
         await watcher.start((uplink) => home.follow(uplink));
         tunnel = home;

@@ -34,6 +34,7 @@ import {
   isInPrefix,
 } from "../common/ip/address.ts";
 import type { Encapsulation } from "../common/tunnel/tunnel.ts";
+import { type LanConfig, lanFields, lanMistakes, lanOf } from "./lan/lan-config.ts";
 
 export const CLIENT_DEFAULTS = {
   file: "/etc/hometun/client.toml",
@@ -52,6 +53,8 @@ export interface ClientConfig {
   /** Where sequence numbers are reserved. */
   readonly stateDirectory: string;
   readonly controlSocket: string;
+  /** The home's LAN, if hometun looks after it. */
+  readonly lan: LanConfig | undefined;
   /** Where metrics are served; absent: nowhere. */
   readonly metrics: MetricsListen | undefined;
   /** Whether they may be served beyond this machine. */
@@ -114,6 +117,7 @@ const clientTable = table({
   "state-directory": absolutePath.default(CLIENT_DEFAULTS.stateDirectory),
   "control-socket": socketPath.default(CLIENT_DEFAULTS.controlSocket),
   ...metricsFields,
+  ...lanFields,
   log: logTable,
 }).transform(
   (fields): ClientConfig => ({
@@ -122,6 +126,7 @@ const clientTable = table({
     keys: fields.keys,
     stateDirectory: fields["state-directory"],
     controlSocket: fields["control-socket"],
+    lan: lanOf(fields),
     metrics: fields.metrics,
     allowRemoteMetrics: fields["allow-remote-metrics"],
     log: fields.log,
@@ -140,6 +145,7 @@ export function parseClientConfig(source: Source): Outcome<ClientConfig> {
     ...exposed,
     ...remoteMetrics(checked.value, source.file),
     ...contradictions(checked.value, source.file),
+    ...lanMistakes(checked.value, source.file),
   ]);
 }
 

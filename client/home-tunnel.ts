@@ -35,6 +35,7 @@ import {
 import type { UplinkSnapshot } from "./address-watch/snapshot.ts";
 import { Announcer, type AnnouncerEffect, type AnnouncerInput } from "./announce/announcer.ts";
 import type { ClientConfig } from "./config.ts";
+import type { HomeView } from "./home-view.ts";
 import type { ClientTotals } from "./metrics.ts";
 import type { ClientStatus } from "./status.ts";
 
@@ -86,6 +87,7 @@ export class HomeTunnel {
   #tick: Timer | undefined;
   #tickedAt: Instant | undefined;
   #failed: (error: unknown) => void = () => undefined;
+  readonly #observers: ((view: HomeView) => void)[] = [];
 
   constructor(parts: HomeTunnelParts) {
     const { config, clock } = parts;
@@ -137,6 +139,7 @@ export class HomeTunnel {
     }
     if (sameAddress) this.#driver.feed({ kind: "announce" });
     else this.#driver.feed({ kind: "address", address: uplink?.address });
+    this.#tell();
   }
 
   /** Counted since the start, for metrics. */
@@ -146,6 +149,22 @@ export class HomeTunnel {
       solicitations: this.#solicitationsSent,
       losses: this.#losses,
     };
+  }
+
+  /** What those who live behind the tunnel want to know. */
+  get view(): HomeView {
+    return {
+      confirmed: this.#announcer.state.kind === "confirmed",
+      address: this.#uplink?.address,
+      mtu: this.#spec.mtu,
+      prefixes: this.#spec.localPrefixes,
+      confirmedInMs: this.#lastMove?.confirmedInMs,
+    };
+  }
+
+  /** `observer` hears whenever the view may be different. */
+  observe(observer: (view: HomeView) => void): void {
+    this.#observers.push(observer);
   }
 
   /** The user, or a hook of the user's network, asks for an announcement. */
@@ -259,6 +278,7 @@ export class HomeTunnel {
           { change: this.#change, address: effect.address, confirmedInMs },
           "tunnel up, the server has our address",
         );
+        this.#tell();
         break;
       }
       case "lost":
@@ -277,12 +297,17 @@ export class HomeTunnel {
     log.info({ change: this.#change, ...where }, "address towards the server");
   }
 
+  #tell(): void {
+    for (const observer of this.#observers) observer(this.view);
+  }
+
   /** Once, until the server has answered. */
   #tellUnanswered(message: string): void {
     if (this.#problem !== undefined) return;
     const { server } = this.#parts.config;
     this.#problem = `the server ${server} does not answer`;
     this.#parts.log.warn({ change: this.#change, server }, message);
+    this.#tell();
   }
 
   #advertisement(address: Ipv4Address): Uint8Array {
@@ -322,7 +347,10 @@ export class HomeTunnel {
     const previous = this.#spec.mtu;
     this.#spec = { ...this.#spec, mtu };
     dataPlane.setMtu(TUNNEL, mtu).then(
-      () => log.info({ previous, current: mtu, uplinkMtu }, "tunnel MTU changed"),
+      () => {
+        log.info({ previous, current: mtu, uplinkMtu }, "tunnel MTU changed");
+        this.#tell();
+      },
       (error: SystemError) => this.#failed(error),
     );
   }

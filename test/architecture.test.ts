@@ -40,6 +40,9 @@ const rules = [
     from: [
       ...cores,
       "client/announce",
+      "client/lan/router-advertiser.ts",
+      "client/lan/subnets.ts",
+      "client/lan/former-prefixes.ts",
       "client/address-watch/snapshot.ts",
       "client/address-watch/watch.ts",
       "server/endpoint",

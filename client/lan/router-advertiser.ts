@@ -49,9 +49,9 @@ const MAX_INITIAL_RTR_ADVERTISEMENTS = 3;
 const MIN_DELAY_BETWEEN_RAS_MS = 3_000;
 const MAX_RA_DELAY_TIME_MS = 500;
 /** Seconds; three of the longest intervals, AdvDefaultLifetime in RFC 4861 section 6.2.1. RDNSS: RFC 8106 section 5.1. */
-const ROUTER_LIFETIME = 1_800;
+export const ROUTER_LIFETIME = 1_800;
 /** Seconds, RFC 9096 section 3.4: a host that missed a withdrawal is wrong for no longer than this. */
-const PREFERRED_LIFETIME = 2_700;
+export const PREFERRED_LIFETIME = 2_700;
 export const VALID_LIFETIME = 5_400;
 
 /** What a host puts into its packets, as everywhere. */

@@ -27,7 +27,13 @@ export const RouteMessageType = {
 export const RequestFlag = { dump: 0x300, exclusive: 0x200, create: 0x400 } as const;
 
 /** Groups of notifications, linux/rtnetlink.h. */
-export const RouteGroup = { link: 1, ipv4Address: 5, ipv4Route: 7, ipv4Rule: 8 } as const;
+export const RouteGroup = {
+  link: 1,
+  ipv4Address: 5,
+  ipv4Route: 7,
+  ipv4Rule: 8,
+  ipv6Address: 9,
+} as const;
 
 export interface RouteRequest {
   /** What is being done, for the error; lower case, such as `set the MTU of ht0`. */

@@ -347,7 +347,7 @@ function refuseRouterAdvertisements(interfaceName: string, operation: string): v
 }
 
 /** An error that says more where IPv6 is switched off. */
-function explained(error: unknown, interfaceName: string, operation: string): unknown {
+export function explained(error: unknown, interfaceName: string, operation: string): unknown {
   if (!(error instanceof SystemError)) return error;
   const disabled = sysctl(interfaceName, "disable_ipv6");
   if (disabled === "0") return error;
@@ -371,12 +371,12 @@ function sysctlPath(interfaceName: string, key: string): string {
   return `/proc/sys/net/ipv6/conf/${interfaceName}/${key}`;
 }
 
-function hasCode(error: unknown, ...codes: readonly string[]): boolean {
+export function hasCode(error: unknown, ...codes: readonly string[]): boolean {
   return error instanceof SystemError && codes.includes(error.code);
 }
 
 /** For what may be so already: it vanished, or was made, while we looked elsewhere. */
-async function ignoring(codes: readonly string[], work: Promise<unknown>): Promise<void> {
+export async function ignoring(codes: readonly string[], work: Promise<unknown>): Promise<void> {
   try {
     await work;
   } catch (error) {

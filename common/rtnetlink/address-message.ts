@@ -14,6 +14,7 @@ import {
   malformed,
   readU8,
   readU32,
+  u8In,
   u32In,
 } from "./attribute.ts";
 
@@ -25,10 +26,15 @@ const IFA_INDEX = 4;
 const IFA_ADDRESS = 1;
 const IFA_LOCAL = 2;
 const IFA_FLAGS = 8;
+const IFA_PROTO = 11;
 
 export const AddressFlag = {
   /** No duplicate address detection: the address works at once. */
   noDad: 0x02,
+  /** Duplicate address detection has found the address elsewhere. */
+  dadFailed: 0x08,
+  /** Duplicate address detection is under way: nothing can be sent from it yet. */
+  tentative: 0x40,
   permanent: 0x80,
   /** The kernel adds no route for the prefix. */
   noPrefixRoute: 0x200,
@@ -42,6 +48,8 @@ export interface AddressMessage {
   readonly interfaceIndex: number;
   /** The interface's own address. */
   readonly address: IpAddress;
+  /** Who made the address, as with routes; kernels before 5.18 do not tell. */
+  readonly protocol?: number | undefined;
 }
 
 /** Throws `MalformedError`. */
@@ -63,6 +71,7 @@ export function decodeAddressMessage(payload: Uint8Array): AddressMessage {
     scope: readU8(payload, IFA_SCOPE),
     interfaceIndex: readU32(payload, IFA_INDEX),
     address,
+    protocol: u8In(attributes, IFA_PROTO),
   };
 }
 
@@ -72,6 +81,7 @@ export function encodeAddressMessage(message: AddressMessage): Uint8Array {
     .attribute(IFA_LOCAL, octets)
     .u32Attribute(IFA_FLAGS, message.flags === 0 ? undefined : message.flags)
     .attribute(IFA_ADDRESS, octets)
+    .u8Attribute(IFA_PROTO, message.protocol)
     .finish();
 }
 

@@ -15,6 +15,7 @@ const IFINFOMSG = 16; // octets
 const IFI_INDEX = 4;
 const IFI_FLAGS = 8;
 const IFI_CHANGE = 12;
+const IFLA_ADDRESS = 1;
 const IFLA_IFNAME = 3;
 const IFLA_MTU = 4;
 const IFLA_LINKINFO = 18;
@@ -26,7 +27,11 @@ const IFLA_INET6_ADDR_GEN_MODE = 8;
 const RTEXT_FILTER_SKIP_STATS = 8;
 
 /** linux/if.h */
-export const LinkFlag = { up: 0x1 } as const;
+export const LinkFlag = {
+  up: 0x1,
+  /** It has a carrier. */
+  running: 0x40,
+} as const;
 
 /** How the kernel makes link-local addresses, linux/if_link.h. */
 export const AddressGenerationMode = { eui64: 0, none: 1 } as const;
@@ -43,6 +48,8 @@ export interface LinkMessage {
   /** The driver, such as `tun`; hardware has none. */
   readonly kind?: string | undefined;
   readonly addressGenerationMode?: number | undefined;
+  /** Such as a MAC address; read only. */
+  readonly linkLayerAddress?: Uint8Array | undefined;
   /** Links of one group can be removed together; 0, the usual one, is no group. */
   readonly group?: number | undefined;
 }
@@ -59,6 +66,7 @@ export function decodeLinkMessage(payload: Uint8Array): LinkMessage {
     mtu: u32In(attributes, IFLA_MTU),
     kind: textIn(nestedIn(attributes, IFLA_LINKINFO), IFLA_INFO_KIND),
     addressGenerationMode: u8In(nestedIn(perFamily, AddressFamily.ipv6), IFLA_INET6_ADDR_GEN_MODE),
+    linkLayerAddress: attributes.get(IFLA_ADDRESS),
     group: u32In(attributes, IFLA_GROUP),
   };
 }

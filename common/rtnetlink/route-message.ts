@@ -36,7 +36,7 @@ const RTA_TABLE = 15;
 const RTAX_MTU = 2;
 const TABLE_COMPAT = 252; // RT_TABLE_COMPAT: the number does not fit the header's octet
 
-export const RouteType = { unspecified: 0, unicast: 1, local: 2 } as const;
+export const RouteType = { unspecified: 0, unicast: 1, local: 2, unreachable: 7 } as const;
 export const RouteTable = { unspecified: 0, main: 254 } as const;
 
 export interface RouteMessage {

@@ -57,6 +57,7 @@ it("fills every default", () => {
       },
       stateDirectory: "/var/lib/hometun",
       controlSocket: "/run/hometun/client.sock",
+      lan: undefined,
       metrics: undefined,
       allowRemoteMetrics: false,
       log: { level: "info", format: "auto" },

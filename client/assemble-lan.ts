@@ -1,0 +1,49 @@
+/** The LAN's part of the composition root: opens its adapters and gives them to its cores. */
+
+import { enableForwarding } from "../common/adapters/forwarding.ts";
+import { openLanLinks } from "../common/adapters/lan-link.ts";
+import { RouteGroup, type RouteSocket } from "../common/adapters/netlink-socket.ts";
+import { RouterSocket } from "../common/adapters/router-socket.ts";
+import type { StateDirectory } from "../common/adapters/state-directory.ts";
+import type { Clock } from "../common/adapters/system-clock.ts";
+import { readTextFile, replaceTextFile } from "../common/adapters/text-file.ts";
+import type { Logger } from "../common/runtime/log.ts";
+import type { ClientConfig } from "./config.ts";
+import { ExportedLan } from "./lan/exported-lan.ts";
+import { BuiltInLan, type LanSide } from "./lan/lan.ts";
+
+/** Everybody may read what to tell the hosts. */
+const EXPORT_MODE = 0o644;
+const GROUPS = [RouteGroup.link, RouteGroup.ipv6Address] as const;
+
+export interface LanAdapters {
+  readonly socket: RouteSocket;
+  readonly state: StateDirectory;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+/** Undefined when the home has no LAN. */
+export function assembleLan(config: ClientConfig, adapters: LanAdapters): LanSide | undefined {
+  const { lan, tunnel } = config;
+  if (lan === undefined) return undefined;
+  const { socket, state, clock, log } = adapters;
+  const tunnelAddress = tunnel.address;
+  const links = openLanLinks(socket);
+  const common = { config: lan, tunnelAddress, clock, links, enableForwarding, log };
+  if (lan.mode === "export") {
+    const write = (text: string) => replaceTextFile(lan.exportFile, text, EXPORT_MODE);
+    return new ExportedLan({ ...common, write });
+  }
+  const file = state.path("lan.json");
+  return new BuiltInLan({
+    ...common,
+    openRouter: (where, listeners) => new RouterSocket(where, listeners),
+    subscribe: (onHint) => socket.subscribe(GROUPS, onHint),
+    random: Math.random,
+    memory: {
+      read: () => readTextFile(file),
+      write: (text) => replaceTextFile(file, text),
+    },
+  });
+}

@@ -1,0 +1,15 @@
+/** What the home's tunnel tells those who follow it: the LAN, the hooks. */
+
+import type { Ipv4Address, Ipv6Prefix } from "../common/ip/address.ts";
+
+export interface HomeView {
+  /** Whether the server confirms us. */
+  readonly confirmed: boolean;
+  /** Ours, towards the server; absent while no route leads there. */
+  readonly address: Ipv4Address | undefined;
+  /** Of the tunnel's interface, in octets. */
+  readonly mtu: number;
+  readonly prefixes: readonly Ipv6Prefix[];
+  /** From the latest change of address to its confirmation. */
+  readonly confirmedInMs: number | undefined;
+}

@@ -1,0 +1,131 @@
+/**
+ * The LANs as a file, for a router advertisement daemon of the user's own: what to tell the hosts, and whether to.
+ * docs/lan.md has examples for radvd, dnsmasq and systemd-networkd.
+ */
+
+import { formatIpv6Prefix, type Ipv6Prefix } from "../../common/ip/address.ts";
+import { Driver } from "../../common/runtime/drive.ts";
+import type { HomeView } from "../home-view.ts";
+import type { LanParts, LanSide } from "./lan.ts";
+import {
+  PREFERRED_LIFETIME,
+  ROUTER_LIFETIME,
+  RouterAdvertiser,
+  type RouterAdvertiserEffect,
+  type RouterAdvertiserInput,
+  VALID_LIFETIME,
+} from "./router-advertiser.ts";
+import { lanAddress, lanSubnets } from "./subnets.ts";
+
+/** What the file holds. Lifetimes are in seconds. */
+export interface LanExport {
+  readonly version: 1;
+  /** `starting`: say nothing yet; `up`: tell; `dead`, `stopped`: the lifetimes are 0, take it back. */
+  readonly state: "starting" | "up" | "dead" | "stopped";
+  /** Octets; the tunnel's, and so what the hosts should have. */
+  readonly mtu: number;
+  readonly routerLifetime: number;
+  readonly preferredLifetime: number;
+  readonly validLifetime: number;
+  readonly dns: readonly string[];
+  readonly lans: readonly {
+    readonly interface: string;
+    readonly prefix: string;
+    /** Of this machine, on the interface. */
+    readonly address: string;
+  }[];
+}
+
+export interface ExportedLanParts
+  extends Pick<LanParts, "config" | "tunnelAddress" | "clock" | "links" | "log"> {
+  readonly enableForwarding: () => boolean;
+  /** Replaces the file. Throws `SystemError`. */
+  readonly write: (text: string) => void;
+}
+
+export class ExportedLan implements LanSide {
+  readonly #parts: ExportedLanParts;
+  /** It decides when the tunnel is dead; without an interface it sends nothing. */
+  readonly #core: RouterAdvertiser;
+  readonly #driver: Driver<RouterAdvertiserInput, RouterAdvertiserEffect>;
+  #view: HomeView | undefined;
+  #guarded: readonly Ipv6Prefix[] = [];
+  #stopped = false;
+  #written: string | undefined;
+
+  constructor(parts: ExportedLanParts) {
+    const { config, clock } = parts;
+    this.#parts = parts;
+    this.#core = new RouterAdvertiser({
+      random: () => 0,
+      prefixes: [],
+      dns: [],
+      mtu: 0,
+      deadAfterMs: config.deadAfterMs,
+    });
+    this.#driver = new Driver({ core: this.#core, clock, perform: () => this.#write() });
+  }
+
+  async open(view: HomeView): Promise<void> {
+    const { enableForwarding, links, log } = this.#parts;
+    if (enableForwarding()) {
+      log.info(
+        "IPv6 forwarding enabled (net.ipv6.conf.all.forwarding=1): this machine is a router",
+      );
+    }
+    await links.guard(view.prefixes);
+    this.#guarded = view.prefixes;
+    this.follow(view);
+  }
+
+  follow(view: HomeView): void {
+    if (this.#stopped) return;
+    this.#view = view;
+    this.#driver.feed({ kind: "tunnel", up: view.confirmed });
+    this.#write();
+  }
+
+  async close(): Promise<void> {
+    this.#driver.close();
+    this.#stopped = true;
+    this.#write();
+    await this.#parts.links.unguard(this.#guarded);
+  }
+
+  #write(): void {
+    if (this.#view === undefined) return;
+    const { write, config, log } = this.#parts;
+    const text = `${JSON.stringify(this.#export(this.#view), null, 2)}\n`;
+    if (text === this.#written) return;
+    this.#written = text;
+    try {
+      write(text);
+    } catch (err) {
+      log.warn({ err, file: config.exportFile }, "cannot export the LAN");
+    }
+  }
+
+  #export(view: HomeView): LanExport {
+    const { config, tunnelAddress } = this.#parts;
+    const { interfaces, dns } = config;
+    const subnets = lanSubnets(view.prefixes, tunnelAddress, interfaces.length);
+    const state = this.#stopped ? "stopped" : STATES[this.#core.state];
+    const alive = state === "up";
+    return {
+      version: 1,
+      state,
+      mtu: view.mtu,
+      routerLifetime: alive ? ROUTER_LIFETIME : 0,
+      preferredLifetime: alive ? PREFERRED_LIFETIME : 0,
+      validLifetime: alive ? VALID_LIFETIME : 0,
+      dns,
+      lans: subnets.map((prefix, index) => ({
+        interface: interfaces[index] ?? "",
+        prefix: formatIpv6Prefix(prefix),
+        address: lanAddress(prefix),
+      })),
+    };
+  }
+}
+
+const STATES = { silent: "starting", advertising: "up", withdrawn: "dead" } as const;

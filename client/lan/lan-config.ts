@@ -1,0 +1,106 @@
+/**
+ * `lan` in `client.toml`: an interface's name, a list of them, or a table with more.
+ *
+ *     lan = "eth1"
+ *     lan = ["eth1", "wlan0"]
+ *     lan = { interfaces = ["eth1"], dns = ["2001:db8::53"] }
+ */
+
+import { z } from "zod";
+import { mistake } from "../../common/config/mistakes.ts";
+import {
+  absolutePath,
+  hostIpv6,
+  interfaceName,
+  list,
+  seconds,
+  table,
+  word,
+} from "../../common/config/schema.ts";
+import type { ConfigError } from "../../common/errors.ts";
+import type { Ipv6Address, Ipv6Prefix } from "../../common/ip/address.ts";
+import { LAN_PREFIX_LENGTH, lanSubnets } from "./subnets.ts";
+
+const LONGEST_DEAD_AFTER = 7 * 86_400; // seconds
+const DEAD_AFTER_MS = 1_800_000;
+const MOST_DNS_SERVERS = 8;
+
+const LAN_EXPORT_FILE = "/run/hometun/lan.json";
+
+/** Who tells the hosts: hometun itself, or another program by the file that hometun writes. */
+export type LanMode = "built-in" | "export";
+
+export interface LanConfig {
+  readonly mode: LanMode;
+  /** At least one; each gets a /64. */
+  readonly interfaces: readonly string[];
+  /** DNS servers for the hosts; may be empty. */
+  readonly dns: readonly Ipv6Address[];
+  /** After how long without tunnel hosts are told to look elsewhere; 0: never. */
+  readonly deadAfterMs: number;
+  /** Where `export` writes. */
+  readonly exportFile: string;
+}
+
+const lanTable = table({
+  interfaces: list(interfaceName, "a list of interface names", 1),
+  dns: list(hostIpv6, "a list of IPv6 addresses")
+    .max(MOST_DNS_SERVERS, { error: `expected at most ${MOST_DNS_SERVERS} addresses` })
+    .default([]),
+  "dead-after": seconds(LONGEST_DEAD_AFTER).default(DEAD_AFTER_MS),
+  "export-file": absolutePath.default(LAN_EXPORT_FILE),
+});
+
+/** `lan` and `lan-mode`, for the table they stand in. */
+export const lanFields = {
+  lan: z
+    .preprocess((raw) => {
+      if (typeof raw === "string") return { interfaces: [raw] };
+      return Array.isArray(raw) ? { interfaces: raw } : raw;
+    }, lanTable)
+    .optional(),
+  "lan-mode": word(["built-in", "export"]).optional(),
+};
+
+/** The LAN that such fields ask for, if one. */
+export function lanOf(fields: {
+  readonly lan?: z.output<typeof lanTable> | undefined;
+  readonly "lan-mode"?: LanMode | undefined;
+}): LanConfig | undefined {
+  const { lan } = fields;
+  if (lan === undefined) return undefined;
+  return {
+    mode: fields["lan-mode"] ?? "built-in",
+    interfaces: lan.interfaces,
+    dns: lan.dns,
+    deadAfterMs: lan["dead-after"],
+    exportFile: lan["export-file"],
+  };
+}
+
+/** What is wrong between the LAN and the tunnel. */
+export function lanMistakes(
+  { lan, tunnel }: { readonly lan: LanConfig | undefined; readonly tunnel: LanTunnel },
+  file: string,
+): ConfigError[] {
+  if (lan === undefined) return [];
+  const { interfaces } = lan;
+  const mistakes = interfaces.flatMap((name, place) => {
+    const say = (expectation: string) => mistake(file, ["lan", "interfaces", place], expectation);
+    if (name === tunnel.interfaceName) return [say(`${name} is the tunnel's own interface`)];
+    return interfaces.indexOf(name) === place ? [] : [say(`${name} is named twice`)];
+  });
+  const subnets = lanSubnets(tunnel.prefixes, tunnel.address, interfaces.length);
+  if (subnets.length < interfaces.length) {
+    const expectation = `each needs a /${LAN_PREFIX_LENGTH} of tunnel.prefixes, which have ${subnets.length} for ${interfaces.length} interfaces`;
+    mistakes.push(mistake(file, ["lan"], expectation));
+  }
+  return mistakes;
+}
+
+/** What of the tunnel matters for the LAN. */
+interface LanTunnel {
+  readonly interfaceName: string;
+  readonly address: Ipv6Address;
+  readonly prefixes: readonly Ipv6Prefix[];
+}
