@@ -6,7 +6,7 @@
 
 import { createPrivateKey } from "node:crypto";
 import type { ChildSuite, IkeSuite } from "../../../../common/ikev2/algorithms.ts";
-import { identificationOf } from "../../../../common/ikev2/identity.ts";
+import { identificationOf, isSameIdentification } from "../../../../common/ikev2/identity.ts";
 import { IkeInitiator, type InitiatorInput } from "../../../../common/ikev2/ike-initiator.ts";
 import {
   DEFAULT_LIMITS,
@@ -16,6 +16,7 @@ import {
 } from "../../../../common/ikev2/ike-responder.ts";
 import type { Assignment, LinkOffer, LinkRequest } from "../../../../common/ikev2/link.ts";
 import { LinkTable } from "../../../../common/ikev2/link-table.ts";
+import { openSealed, Sealer } from "../../../../common/ikev2/protection.ts";
 import { DEFAULT_TIMES } from "../../../../common/ikev2/retransmission.ts";
 import type {
   ChildSa,
@@ -25,7 +26,13 @@ import type {
   SessionInput,
   SessionSettings,
 } from "../../../../common/ikev2/session-types.ts";
-import { decodeIkeHeader } from "../../../../common/ikev2/wire/header.ts";
+import {
+  decodeIkeHeader,
+  HEADER_LENGTH,
+  type IkeHeader,
+} from "../../../../common/ikev2/wire/header.ts";
+import { decodePayloads, type Payload } from "../../../../common/ikev2/wire/message.ts";
+import { decodePayloadChain } from "../../../../common/ikev2/wire/payload-chain.ts";
 import { type Ipv6Address, parseIpv4, parseIpv6Prefix } from "../../../../common/ip/address.ts";
 import { earliest, type Instant } from "../../../../common/time.ts";
 import type { Endpoint } from "../../../../common/tunnel/tunnel.ts";
@@ -349,6 +356,7 @@ export class Network {
 
 export function gatewayWith(
   options: {
+    readonly home?: Partial<HomeOptions>;
     readonly gatewaySettings?: Partial<SessionSettings>;
     readonly policy?: Partial<PeerPolicy>;
     readonly limits?: Partial<ResponderLimits>;
@@ -363,7 +371,8 @@ export function gatewayWith(
   return new IkeResponder({
     directory: {
       authorities: policy.trust.kind === "authorities" ? policy.trust.authorities : [],
-      findPeer: (identity) => (identity.data.join() === HOME_ID.data.join() ? policy : undefined),
+      findPeer: (identity) =>
+        isSameIdentification(identity, options.home?.identity ?? HOME_ID) ? policy : undefined,
       claimLink: (identity, requested) => links.claim(identity, requested),
     },
     settings: { ...SETTINGS, ...options.gatewaySettings },
@@ -392,4 +401,55 @@ export function exchangeOf(message: Uint8Array): string {
 
 export function privateKey(pem: string) {
   return { kind: "private-key", privateKey: createPrivateKey(pem), certificates: [] } as const;
+}
+
+type IkeKeysEffect = Extract<SessionEffect, { kind: "keys" }>;
+
+/** The payloads of a message between ends that were told to reveal their keys; not for fragments. */
+export function readWith(network: Network, message: Uint8Array): readonly Payload[] {
+  const header = decodeIkeHeader(message);
+  const known = keysOf(network, header);
+  const chain = decodePayloadChain(header.nextPayload, message.subarray(HEADER_LENGTH));
+  const sealed = chain.payloads.at(-1)?.body ?? new Uint8Array(0);
+  const { ei, ai, er, ar } = known.keys;
+  const keys = header.fromInitiator
+    ? { encryption: ei, integrity: ai }
+    : { encryption: er, integrity: ar };
+  const associated = message.subarray(0, message.length - sealed.length);
+  const plain = openSealed(known.suite.encryption, keys, associated, sealed);
+  if (plain === undefined) throw new Error("not authentic");
+  return decodePayloads(decodePayloadChain(chain.inner, plain).payloads).payloads;
+}
+
+/** A request of the home that its core would never send, for the gateway: authentic, but as wrong as you like. */
+export function forgedRequest(
+  network: Network,
+  request: { exchange: number; messageId: number; first: number; plain: Uint8Array },
+): Uint8Array {
+  const known = network.seen.home.find((effect) => effect.kind === "keys");
+  if (known?.kind !== "keys") throw new Error("the home does not reveal its keys");
+  const { initiatorSpi, responderSpi, suite, keys } = known;
+  const sealer = new Sealer(
+    suite.encryption,
+    { encryption: keys.ei, integrity: keys.ai },
+    seeded(4_711),
+  );
+  const { exchange, messageId, first, plain } = request;
+  const header = {
+    initiatorSpi,
+    responderSpi,
+    exchange,
+    messageId,
+    fromInitiator: true,
+    response: false,
+  };
+  return sealer.message(header, first, plain);
+}
+
+function keysOf(network: Network, header: IkeHeader): IkeKeysEffect {
+  const known = network.seen.home
+    .filter((effect) => effect.kind === "keys")
+    .find(({ initiatorSpi }) => initiatorSpi === header.initiatorSpi);
+  if (known === undefined) throw new Error("the home does not reveal its keys");
+  return known;
 }
