@@ -1,0 +1,216 @@
+/** A tunnel server with any number of homes, all real but for the kernel: the data plane is a table of counters. */
+
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Clock } from "../../common/adapters/system-clock.ts";
+import {
+  formatIpv4,
+  type Ipv4Address,
+  parseIpv4,
+  parseIpv6,
+  parseIpv6Prefix,
+} from "../../common/ip/address.ts";
+import { Icmpv6Type, withIcmpv6Checksum } from "../../common/ip/icmpv6.ts";
+import { encodeNeighborAdvertisement } from "../../common/nd/neighbor-advertisement.ts";
+import { ipv4LinkLayerOption, type NdOption, NdOptionType } from "../../common/nd/option.ts";
+import { openLog } from "../../common/runtime/log.ts";
+import type { DataPlane, RefusalCounts, TunnelCounters } from "../../common/tunnel/data-plane.ts";
+import type { TunnelName, TunnelSpec } from "../../common/tunnel/tunnel.ts";
+import type { HomeConfig, ServerConfig } from "../../server/config.ts";
+import { EndpointStore } from "../../server/state/endpoint-store.ts";
+import { TunnelServer } from "../../server/tunnel-server.ts";
+
+const HOME = parseIpv6("fe80::c");
+const SERVER = parseIpv6("fe80::5");
+
+class CountersOnly implements DataPlane {
+  readonly kind = "userspace";
+  readonly crypto = "none";
+  readonly counted = new Map<TunnelName, Partial<TunnelCounters>>();
+  readonly #indexes = new Map<TunnelName, number>();
+
+  async apply(wanted: readonly TunnelSpec[]): Promise<void> {
+    this.#indexes.clear();
+    wanted.forEach(({ name }, place) => {
+      this.#indexes.set(name, place + 1);
+    });
+  }
+
+  interfaceIndex(tunnel: TunnelName): number {
+    return this.#indexes.get(tunnel) ?? 0;
+  }
+
+  counters(tunnel: TunnelName): TunnelCounters {
+    if (!this.#indexes.has(tunnel)) throw new Error(`no tunnel ${tunnel}`);
+    return {
+      ...{ sentPackets: 0, sentOctets: 0, receivedPackets: 0, receivedOctets: 0, refused: {} },
+      ...{ sentAt: undefined, heardAt: undefined, observedSource: undefined },
+      ...this.counted.get(tunnel),
+    };
+  }
+
+  unattributed(): RefusalCounts {
+    return { "unknown-spi": 7 };
+  }
+
+  setLocal(): void {}
+  setRemote(): void {}
+  setSending(): void {}
+  async setMtu(): Promise<void> {}
+  sendKeepalive(): void {}
+  onEvent(): void {}
+  flush(): void {}
+  async close(): Promise<void> {}
+}
+
+export interface LogLine {
+  readonly msg: string;
+  readonly [field: string]: unknown;
+}
+
+export class SimulatedServer {
+  readonly server: TunnelServer;
+  readonly dataPlane: CountersOnly;
+  readonly homes: readonly HomeConfig[];
+  readonly log: LogLine[];
+  readonly #probes: { readonly interfaceIndex: number; readonly icmp: Uint8Array }[];
+  readonly #directory: string;
+
+  private constructor(parts: {
+    server: TunnelServer;
+    dataPlane: CountersOnly;
+    homes: readonly HomeConfig[];
+    log: LogLine[];
+    probes: { readonly interfaceIndex: number; readonly icmp: Uint8Array }[];
+    directory: string;
+  }) {
+    this.server = parts.server;
+    this.dataPlane = parts.dataPlane;
+    this.homes = parts.homes;
+    this.log = parts.log;
+    this.#probes = parts.probes;
+    this.#directory = parts.directory;
+  }
+
+  static async open(options: { homes: number; clock: Clock }): Promise<SimulatedServer> {
+    const directory = mkdtempSync(join(tmpdir(), "hometun-test-"));
+    const homes = Array.from({ length: options.homes }, (_, index) => homeConfig(index));
+    const dataPlane = new CountersOnly();
+    const log: LogLine[] = [];
+    const probes: { readonly interfaceIndex: number; readonly icmp: Uint8Array }[] = [];
+    const config = serverConfig(homes, directory);
+    const fail = (error: unknown): void => {
+      throw error;
+    };
+    const server = new TunnelServer({
+      config,
+      clock: options.clock,
+      dataPlane,
+      store: await EndpointStore.open(join(directory, "endpoints"), fail),
+      sendNeighbor: (interfaceIndex, _destination, icmp) => {
+        probes.push({ interfaceIndex, icmp });
+        return true;
+      },
+      pathMtu: async () => undefined,
+      ownAddresses: () => new Set<Ipv4Address>([config.address]),
+      randomOctets: (count) => new Uint8Array(count).fill(probes.length + 1),
+      version: "0.0.0",
+      log: openLog(config.log, { stream: { write: (line) => log.push(JSON.parse(line)) } }),
+    });
+    await server.open(fail);
+    return new SimulatedServer({ server, dataPlane, homes, log, probes, directory });
+  }
+
+  /** What a home's client sends when it has an address, with more options behind the address. */
+  advertise(index: number, address: string, options: readonly NdOption[] = []): void {
+    const message = encodeNeighborAdvertisement({
+      router: true,
+      solicited: false,
+      override: true,
+      target: HOME,
+      options: [
+        ipv4LinkLayerOption(NdOptionType.targetLinkLayerAddress, parseIpv4(address)),
+        ...options,
+      ],
+    });
+    this.#hear(index + 1, message);
+  }
+
+  /** All homes answer the probes that were sent to them. */
+  answerProbes(): void {
+    for (const { interfaceIndex, icmp } of this.#probes.splice(0)) {
+      const reply = icmp.slice();
+      reply[0] = Icmpv6Type.echoReply;
+      this.#hear(interfaceIndex, reply);
+    }
+  }
+
+  /** The whole text of something that is made in pieces. */
+  static textOf(pieces: Iterable<string>): string {
+    return [...pieces].join("");
+  }
+
+  async close(): Promise<void> {
+    await this.server.close();
+    rmSync(this.#directory, { recursive: true });
+  }
+
+  #hear(interfaceIndex: number, icmp: Uint8Array): void {
+    this.server.hear({
+      interfaceIndex,
+      source: HOME,
+      destination: SERVER,
+      hopLimit: 255,
+      extensionHeaders: false,
+      truncated: false,
+      icmp: withIcmpv6Checksum(HOME, SERVER, icmp),
+    });
+  }
+}
+
+function homeConfig(index: number): HomeConfig {
+  const association = (spi: number) => ({
+    spi,
+    suite: "aes-gcm-128" as const,
+    encryptionKey: new Uint8Array(16),
+    companion: new Uint8Array(4),
+    extendedSequenceNumbers: true,
+  });
+  return {
+    name: `home-${index}` as TunnelName,
+    interfaceName: `ht-${index}`,
+    linkLocal: HOME,
+    serverLinkLocal: SERVER,
+    prefixes: [parseIpv6Prefix(`2001:db8:${index.toString(16)}::/56`)],
+    encapsulation: "udp",
+    mtu: undefined,
+    keys: {
+      mode: "manual",
+      outbound: association(2 * index + 256),
+      inbound: association(2 * index + 257),
+    },
+  } as HomeConfig;
+}
+
+/** An address in the network for benchmarks, RFC 2544. */
+export function benchmarkAddress(index: number): string {
+  return formatIpv4(Uint8Array.of(198, 18 + (index >> 16), (index >> 8) & 0xff, index & 0xff));
+}
+
+function serverConfig(homes: readonly HomeConfig[], directory: string): ServerConfig {
+  return {
+    address: parseIpv4("203.0.113.1"),
+    encapsulations: ["udp"],
+    homes,
+    allowPrivateEndpoints: true,
+    sharedEndpoints: false,
+    clampMss: true,
+    advertisements: { rate: 10, burst: 20 },
+    stateDirectory: directory,
+    controlSocket: join(directory, "server.sock"),
+    metrics: undefined,
+    allowRemoteMetrics: false,
+    log: { level: "debug", format: "json" },
+  } as Partial<ServerConfig> as ServerConfig;
+}
