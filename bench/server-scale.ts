@@ -69,6 +69,7 @@ class SimulatedDataPlane implements DataPlane {
     return {};
   }
 
+  setLocal(): void {}
   setSending(): void {}
   async setMtu(): Promise<void> {}
   sendKeepalive(): void {}

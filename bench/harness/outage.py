@@ -12,6 +12,7 @@ CALM_S = 1              # after a change no other lane may start or stop anythin
 DISTURBED_MS = 25       # a change that took so much longer than it should: no time for us
 QUIET_S = (15, 40)      # before the change: keepalive timers in any phase
 STREAM_S = (12, 22)
+SETTLED_S = 10          # after start-up V8 collects what it left; then idle is idle
 
 
 class Probe:
@@ -95,9 +96,9 @@ def measure(peer, scenario, delay_ms, rep, reps, gap_s, calm):
                       delay=delay_ms, rep=rep)
         active = scenario == "active"
         if scenario == "quiet":
-            time.sleep(2)               # the client has confirmed, what start-up left is collected
+            time.sleep(SETTLED_S)
             cpu, since = peer.cpu_seconds(), time.monotonic()
-            time.sleep(phase(QUIET_S, rep, reps) - 2)
+            time.sleep(phase(QUIET_S, rep, reps) - SETTLED_S)
             seconds = time.monotonic() - since
             record.update({f"idle_{side}_cpu": round(100 * (now - cpu[side]) / seconds, 3)
                            for side, now in peer.cpu_seconds().items()})
