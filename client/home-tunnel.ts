@@ -241,6 +241,7 @@ export class HomeTunnel {
         this.#failed(event.error);
         break;
       case "heard":
+      case "advertised":
         break;
     }
   }

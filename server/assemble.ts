@@ -66,6 +66,9 @@ export function assemble(config: ServerConfig, log: Logger): Task[] {
           version: VERSION,
           log,
         });
+        dataPlane.onEvent(({ kind }) => {
+          if (kind === "advertised") neighbors.receive();
+        });
         closers.add(tunnels);
         await tunnels.open(failure.fail);
         closers.add(

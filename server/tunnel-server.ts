@@ -320,6 +320,8 @@ export class TunnelServer implements MeteredServer {
       case "heard":
         this.#driver.feed({ kind: "heard", tunnel: event.tunnel });
         break;
+      case "advertised":
+        break; // the socket hands it over by itself
       case "path-mtu":
         this.#followPathMtu(event.tunnel).catch(this.#failed);
         break;

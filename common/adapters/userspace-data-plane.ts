@@ -26,7 +26,7 @@ import {
   needsChecksum,
 } from "../offload/virtio-net-header.ts";
 import type { Instant } from "../time.ts";
-import { AdvertisementOrder } from "../tunnel/advertisement-order.ts";
+import { AdvertisementOrder, isAdvertisement } from "../tunnel/advertisement-order.ts";
 import { AdvertisementPolice } from "../tunnel/advertisement-police.ts";
 import type {
   DataPlane,
@@ -95,6 +95,8 @@ interface Carrier {
   readonly onPacket: (offset: number, length: number) => void;
   /** What the coalescer holds and writes is this tunnel's. */
   writingTo: UserspaceTunnel | undefined;
+  /** An advertisement is among what was received in this batch. */
+  advertised: boolean;
 }
 
 export class UserspaceDataPlane implements DataPlane {
@@ -317,6 +319,7 @@ export class UserspaceDataPlane implements DataPlane {
       readiness: onReadable(socket.fd, () => this.#receive(carrier)),
       onPacket: (offset, length) => this.#open(carrier, offset, length),
       writingTo: undefined,
+      advertised: false,
     };
     this.#carriers.set(encapsulation, carrier);
     return carrier;
@@ -451,6 +454,7 @@ export class UserspaceDataPlane implements DataPlane {
       if (count === 0) break;
       coalescer.flush();
       carrier.writingTo = undefined;
+      if (carrier.advertised) this.#tellAdvertised(carrier);
     }
     for (const tunnel of this.#heard) {
       tunnel.unrecorded = false;
@@ -483,9 +487,12 @@ export class UserspaceDataPlane implements DataPlane {
       tunnel.refuse("advertisement-rate");
       return;
     }
-    if (!tunnel.order.admit(memory, packet, inner, tunnel.inbound.sequence)) {
-      tunnel.refuse("advertisement-late");
-      return;
+    if (isAdvertisement(memory, packet, inner)) {
+      if (!tunnel.order.admit(tunnel.inbound.sequence)) {
+        tunnel.refuse("advertisement-late");
+        return;
+      }
+      carrier.advertised = true;
     }
     if (tunnel.spec.clampMss) clampMss(memory, packet, inner, tunnel.mtu);
     tunnel.receivedPackets += 1;
@@ -513,6 +520,11 @@ export class UserspaceDataPlane implements DataPlane {
       tunnel.heardToldAt = this.#now;
       this.#tell({ kind: "heard", tunnel: tunnel.spec.name });
     }
+  }
+
+  #tellAdvertised(carrier: Carrier): void {
+    carrier.advertised = false;
+    for (const listener of this.#listeners) listener({ kind: "advertised" });
   }
 
   /** Listeners may call back in and send: not in the middle of a batch. */

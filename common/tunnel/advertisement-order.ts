@@ -20,14 +20,20 @@ export class AdvertisementOrder {
     this.#latest = latest;
   }
 
-  /** False when the packet is a Neighbor Advertisement, and one with a higher number was admitted before. */
-  admit(memory: PacketMemory, offset: number, length: number, sequence: number): boolean {
-    const { octets } = memory;
-    if (octets[offset + NEXT_HEADER] !== IpProtocol.icmpv6) return true;
-    if (length <= IPV6_HEADER_LENGTH) return true;
-    if (octets[offset + IPV6_HEADER_LENGTH] !== Icmpv6Type.neighborAdvertisement) return true;
+  /** False when an advertisement with a higher number was admitted before. */
+  admit(sequence: number): boolean {
     if (sequence < this.#latest) return false;
     this.#latest = sequence;
     return true;
   }
+}
+
+/** Whether the IPv6 packet of `length` octets at `offset` is a Neighbor Advertisement. */
+export function isAdvertisement(memory: PacketMemory, offset: number, length: number): boolean {
+  const { octets } = memory;
+  return (
+    length > IPV6_HEADER_LENGTH &&
+    octets[offset + NEXT_HEADER] === IpProtocol.icmpv6 &&
+    octets[offset + IPV6_HEADER_LENGTH] === Icmpv6Type.neighborAdvertisement
+  );
 }

@@ -55,6 +55,11 @@ export interface TunnelCounters {
 export type DataPlaneEvent =
   /** An authentic packet came through a tunnel whose sending is `probes-only`; once a second at most. */
   | { readonly kind: "heard"; readonly tunnel: TunnelName }
+  /**
+   * An advertisement came out of a tunnel and waits in the socket that listens for them. Told at once, before
+   * anything more is sent: what the kernel already answers must go where the advertisement says.
+   */
+  | { readonly kind: "advertised" }
   /** The network says that packets of the tunnel's present MTU do not fit the path. */
   | { readonly kind: "path-mtu"; readonly tunnel: TunnelName }
   /** Somebody deleted the tunnel's interface; it stands again, with another index. */

@@ -64,9 +64,10 @@ export class InterfaceNeighborSocket {
   readonly #fd: number;
   readonly #slab = new Slab(MESSAGE + MESSAGE_CAPACITY);
   readonly #readiness: Readiness;
+  readonly #listener: (message: InterfaceNeighborMessage) => void;
 
   /**
-   * `listener` hears every Neighbor Advertisement and every answer to a probe that reaches this host; the message's octets are valid during
+   * `listener` hears every Neighbor Advertisement and every answer to a probe that reaches this host; the octets are valid during
    * the call only. Throws `SystemError`.
    */
   constructor(listener: (message: InterfaceNeighborMessage) => void) {
@@ -99,7 +100,8 @@ export class InterfaceNeighborSocket {
     ]) {
       set(SOL_IPV6, option, 1);
     }
-    this.#readiness = onReadable(this.#fd, () => this.#receive(listener));
+    this.#listener = listener;
+    this.#readiness = onReadable(this.#fd, () => this.receive());
   }
 
   /** Sends an ICMPv6 message, hop limit 255, checksum by the kernel. False when the kernel would not take it. */
@@ -120,12 +122,13 @@ export class InterfaceNeighborSocket {
     libcCalls.close(this.#fd);
   }
 
-  #receive(listener: (message: InterfaceNeighborMessage) => void): void {
+  /** Hands over what waits now, without waiting for the event loop. */
+  receive(): void {
     for (let count = 0; count < BATCH; count++) {
       this.#prepare(MESSAGE_CAPACITY, CONTROL_CAPACITY);
       const length = libcCalls.recvmsg(this.#fd, this.#slab.address(HEADER, 56), 0);
       if (length < 0) return;
-      listener(this.#message(length));
+      this.#listener(this.#message(length));
     }
   }
 
