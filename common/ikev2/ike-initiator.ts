@@ -46,7 +46,7 @@ export type InitiatorInput =
   | { readonly kind: "close" };
 
 export type InitiatorEffect =
-  | Extract<SessionEffect, { kind: "send" }>
+  | Extract<SessionEffect, { kind: "send" | "keepalive" }>
   | { readonly kind: "session"; readonly id: AttemptId; readonly effect: SessionEffect }
   /** No session; the next try comes in so many milliseconds. */
   | { readonly kind: "waiting"; readonly pauseMs: number };
@@ -192,6 +192,7 @@ export class IkeInitiator {
     for (const effect of effects) {
       switch (effect.kind) {
         case "send":
+        case "keepalive":
           this.#effects.push(effect);
           break;
         case "listen":

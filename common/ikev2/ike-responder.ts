@@ -87,7 +87,7 @@ export type ResponderInput =
     };
 
 export type ResponderEffect =
-  | Extract<SessionEffect, { kind: "send" }>
+  | Extract<SessionEffect, { kind: "send" | "keepalive" }>
   /** Of one session; `send`, `listen` and `unlisten` are never among these. */
   | { readonly kind: "session"; readonly id: SessionId; readonly effect: SessionEffect }
   | { readonly kind: "stranger-dropped"; readonly reason: StrangerDrop }
@@ -314,6 +314,7 @@ export class IkeResponder {
     for (const effect of effects) {
       switch (effect.kind) {
         case "send":
+        case "keepalive":
           out.push(effect);
           break;
         case "listen":

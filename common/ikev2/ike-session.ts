@@ -250,6 +250,7 @@ export class IkeSession {
   /** What a further Child SA may have. */
   #allowed: ChildSelectors = { local: [], remote: [] };
   #heardAt: Instant | undefined;
+  #keepaliveAt: Instant | undefined;
   #effects: SessionEffect[] = [];
   /** Set by a request, done once its answer is on its way. */
   #closing: CloseReason | undefined;
@@ -297,6 +298,7 @@ export class IkeSession {
     let deadline: Instant | undefined;
     if (phase.kind === "init") deadline = phase.retransmission.deadline;
     if (phase.kind === "authenticating") deadline = phase.expiresAt;
+    if (phase.kind === "established") deadline = this.#keepaliveAt;
     for (const { sa, overdueAt } of this.#records) {
       deadline = earliest(earliest(deadline, sa.deadline), overdueAt);
     }
@@ -375,6 +377,7 @@ export class IkeSession {
       child.overdueAt = undefined;
       this.#enqueue({ kind: "delete-children", spis: [child.sa.inbound.spi] });
     }
+    if (isDue(this.#keepaliveAt, now)) this.#keepAlive(now);
     const current = this.#current;
     if (current !== undefined && !current.sa.isWaiting) {
       if (isDue(this.#ikeRekeyAt, now)) this.#enqueue({ kind: "rekey-ike" });
@@ -404,6 +407,14 @@ export class IkeSession {
     if (ikeLifetimeMs === 0 || current === undefined || !this.isEstablished) return undefined;
     if (this.#tasks.some(({ task }) => task.kind === "rekey-ike")) return undefined;
     return later(current.bornAt, ikeLifetimeMs);
+  }
+
+  /** RFC 3948 section 4: only who is behind a NAT keeps its mapping alive. */
+  #keepAlive(now: Instant): void {
+    const { keepaliveMs } = this.#settings;
+    if (this.#path === undefined || !this.isEstablished) return;
+    this.#emit({ kind: "keepalive", path: this.#path });
+    this.#keepaliveAt = later(now, keepaliveMs);
   }
 
   #repeat(record: SaRecord, now: Instant): void {
@@ -686,6 +697,9 @@ export class IkeSession {
       switch (exchange?.kind) {
         case "auth":
           this.#authAnswered(record, exchange.spi, payloads, input.wallTime);
+          if (this.#settings.keepaliveMs > 0 && this.#nat?.local === true) {
+            this.#keepaliveAt = later(now, this.#settings.keepaliveMs);
+          }
           break;
         case "child":
           this.#childAnswered(record, exchange, payloads, now);

@@ -25,6 +25,8 @@ export interface SessionSettings {
   readonly probeIntervalMs: number;
   /** Age at which the IKE SA is rekeyed; 0 is never. */
   readonly ikeLifetimeMs: number;
+  /** Behind a NAT: how often it is reminded of us (RFC 3948 section 4 says 20 s); 0 is never. */
+  readonly keepaliveMs: number;
   /** Use UDP encapsulation even without a NAT. */
   readonly forceEncapsulation: boolean;
   /** Tell the keys, for tshark. Never but when someone debugs. */
@@ -137,6 +139,8 @@ export type SessionEffect =
       readonly encapsulated: boolean;
       readonly message: Uint8Array;
     }
+  /** Send one octet 0xff, without marker, from the port for UDP encapsulation (RFC 3948 section 2.3). */
+  | { readonly kind: "keepalive"; readonly path: Path }
   /** Messages with this SPI are this session's from now on; and not any more. */
   | { readonly kind: "listen" | "unlisten"; readonly spi: IkeSpi }
   | {

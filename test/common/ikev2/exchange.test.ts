@@ -337,6 +337,15 @@ describe("a NAT on the path", () => {
     expect(network.sent[2]).toMatchObject({ encapsulated: true, to: { port: 4500 } });
   });
 
+  it("is reminded of the home by the home, and by nobody where there is none", () => {
+    const settings = { keepaliveMs: 20_000 };
+    const network = new Network({ homeSettings: settings, gatewaySettings: settings });
+    network.translate = ({ port }) => ({ ...nat, port: port + 10_000 });
+    network.start().run(110_000);
+    expect(network.keepalives).toBe(5);
+    expect(up({ homeSettings: settings }).run(110_000).keepalives).toBe(0);
+  });
+
   it("may be pretended, for paths that do not carry protocol 50", () => {
     const network = up({ homeSettings: { forceEncapsulation: true } });
     expectOneTunnel(network);

@@ -107,6 +107,7 @@ const settings: SessionSettings = {
   times: DEFAULT_TIMES,
   fragmentLimit: config.fragmentLimit ?? 1_200,
   probeIntervalMs: 0,
+  keepaliveMs: 0,
   ikeLifetimeMs: 0,
   forceEncapsulation: config.forceEncapsulation ?? false,
   revealKeys: config.keyLog !== undefined,
@@ -258,6 +259,7 @@ function note(effect: SessionEffect): void {
       if (config.keyLog !== undefined) appendFileSync(config.keyLog, `${ikeKeyLine(effect)}\n`);
       break;
     case "send":
+    case "keepalive":
     case "listen":
     case "unlisten":
       break;

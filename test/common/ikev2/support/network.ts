@@ -63,6 +63,7 @@ export const SETTINGS: SessionSettings = {
   times: DEFAULT_TIMES,
   fragmentLimit: 1_200,
   probeIntervalMs: 0,
+  keepaliveMs: 0,
   ikeLifetimeMs: 0,
   forceEncapsulation: false,
   revealKeys: false,
@@ -151,6 +152,7 @@ export class Network {
   readonly lost: { readonly from: EndName; readonly spi: number; readonly at: number }[] = [];
   now: Instant = at(0);
   packets = 0;
+  keepalives = 0;
   fault: Fault = () => undefined;
   homeAddress: Endpoint = HOME;
   /** A NAT in front of the home: how the gateway sees it. */
@@ -255,6 +257,7 @@ export class Network {
   #homeDid(effects: ReturnType<IkeInitiator["handle"]>): void {
     for (const effect of effects) {
       if (effect.kind === "send") this.#post("home", effect);
+      if (effect.kind === "keepalive") this.keepalives += 1;
       if (effect.kind === "session") this.#note("home", effect.effect);
     }
     this.#packet("home");
