@@ -39,7 +39,8 @@ def speed_line(record):
 def scale_line(record):
     names = ("homes", "start_ms", "cpu_us", "accepted_per_s", "heap_per_home", "buffers_per_home", "rss_mb")
     facts = ", ".join(f"{key} {record[key]:g}" for key in names if record.get(key) is not None)
-    return f"scale   {record['how']}: {facts}"
+    lost = f", only {record['accepted']} of {record['sent']} accepted" if record.get("disturbed") else ""
+    return f"scale   {record['how']}: {facts}{lost}"
 
 
 # ---- figures ---------------------------------------------------------------
@@ -183,7 +184,8 @@ def scale_table(rows):
         return []
     lines = []
     for (how, homes), runs in sorted(by(rows, "how", "homes").items(), key=lambda item: (item[0][0] == "daemon", item[0][1])):
-        lines.append((how, f"{homes:,}", spread(runs, "start_ms"), spread(runs, "cpu_us", 1),
+        note = " (disturbed)" if any(r.get("disturbed") for r in runs) else ""
+        lines.append((how + note, f"{homes:,}", spread(runs, "start_ms"), spread(runs, "cpu_us", 1),
                       spread(runs, "accepted_per_s"), spread(runs, "heap_per_home"), spread(runs, "buffers_per_home"), spread(runs, "rss_mb")))
     return ["### A server with many homes", table((
         "how", "homes", "start, ms", "CPU of one advertisement, µs", "accepted/s", "heap per home, octets",

@@ -88,6 +88,8 @@ def daemon(bench, homes):
                           accepted=flooded - before, sent=SENT + flood["sent"],
                           accepted_per_s=round((flooded - steady) / flood["seconds"]),
                           heap=heap, buffers=buffers, rss_mb=round(memory_of(dict(server=server.pid))["server_rss_kb"] / 1024))
+            if record["accepted"] < 0.99 * record["sent"]:
+                record["disturbed"] = True      # packets were lost: the server had too little of the CPU
             if homes < 1_000:
                 bench.heap_of_few = heap, buffers
             elif bench.heap_of_few:
