@@ -3,7 +3,7 @@
 import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { controlTask } from "../common/adapters/control-socket.ts";
-import { espTransforms } from "../common/adapters/esp-transforms.ts";
+import { openDataPlane } from "../common/adapters/data-plane-choice.ts";
 import { metricsTask } from "../common/adapters/metrics-server.ts";
 import { NeighborSocket } from "../common/adapters/neighbor-socket.ts";
 import { RouteSocket } from "../common/adapters/netlink-socket.ts";
@@ -12,7 +12,6 @@ import { SequenceFile } from "../common/adapters/sequence-file.ts";
 import { openStateDirectory } from "../common/adapters/state-directory.ts";
 import { systemClock } from "../common/adapters/system-clock.ts";
 import { openTunnelLinks } from "../common/adapters/tunnel-link.ts";
-import { UserspaceDataPlane } from "../common/adapters/userspace-data-plane.ts";
 import { done, refused } from "../common/control/protocol.ts";
 import type { Logger } from "../common/runtime/log.ts";
 import { Closers, Failure, type Task, untilAborted } from "../common/runtime/tasks.ts";
@@ -40,16 +39,17 @@ export function assemble(config: ClientConfig, log: Logger): Task[] {
         const state = closers.add(openStateDirectory(config.stateDirectory));
         const sequences = closers.add(new SequenceFile(state.path("sequence-numbers")));
         const socket = closers.add(new RouteSocket());
-        const transforms = espTransforms();
-        const dataPlane = new UserspaceDataPlane({
+        const { dataPlane, reason } = await openDataPlane(config.dataPlane, {
+          owner: "client",
           local: undefined,
-          openTransform: transforms.open,
-          crypto: transforms.name,
+          suites: [config.keys.outbound.suite, config.keys.inbound.suite],
+          routes: socket,
           links: openTunnelLinks(socket),
           sequences,
           now: clock.now,
           advertisements: ADVERTISEMENTS,
         });
+        log.info({ dataPlane: dataPlane.kind, crypto: dataPlane.crypto, reason }, "data plane");
         const watcher = new AddressWatcher({
           socket,
           server: config.server,

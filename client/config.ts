@@ -7,6 +7,8 @@ import {
   absolutePath,
   bool,
   checkWith,
+  type DataPlaneSetting,
+  dataPlane,
   encapsulation,
   exposedFile,
   firstHost,
@@ -52,6 +54,7 @@ export interface ClientConfig {
   readonly keys: ManualKeys;
   /** Where sequence numbers are reserved. */
   readonly stateDirectory: string;
+  readonly dataPlane: DataPlaneSetting;
   readonly controlSocket: string;
   /** The home's LAN, if hometun looks after it. */
   readonly lan: LanConfig | undefined;
@@ -115,6 +118,7 @@ const clientTable = table({
   tunnel: tunnelTable,
   keys: keysTable,
   "state-directory": absolutePath.default(CLIENT_DEFAULTS.stateDirectory),
+  "data-plane": dataPlane.default("userspace"),
   "control-socket": socketPath.default(CLIENT_DEFAULTS.controlSocket),
   ...metricsFields,
   ...lanFields,
@@ -125,6 +129,7 @@ const clientTable = table({
     tunnel: fields.tunnel,
     keys: fields.keys,
     stateDirectory: fields["state-directory"],
+    dataPlane: fields["data-plane"],
     controlSocket: fields["control-socket"],
     lan: lanOf(fields),
     metrics: fields.metrics,

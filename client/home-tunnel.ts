@@ -121,7 +121,11 @@ export class HomeTunnel {
     const { clock } = this.#parts;
     const previous = this.#uplink;
     this.#uplink = uplink;
-    if (uplink !== undefined) this.#followMtu(uplink.mtu);
+    if (uplink !== undefined) {
+      // Before anything is announced: the announcement itself must come from there.
+      this.#parts.dataPlane.setLocal(uplink.address);
+      this.#followMtu(uplink.mtu);
+    }
     const sameAddress = previous?.address === uplink?.address;
     if (sameAddress && previous?.interfaceIndex === uplink?.interfaceIndex) return;
     this.#uplinkSince = clock.wall();
@@ -142,15 +146,6 @@ export class HomeTunnel {
     this.#tell();
   }
 
-  /** Counted since the start, for metrics. */
-  totals(): ClientTotals {
-    return {
-      confirmations: this.#confirmations,
-      solicitations: this.#solicitationsSent,
-      losses: this.#losses,
-    };
-  }
-
   /** What those who live behind the tunnel want to know. */
   get view(): HomeView {
     return {
@@ -165,6 +160,15 @@ export class HomeTunnel {
   /** `observer` hears whenever the view may be different. */
   observe(observer: (view: HomeView) => void): void {
     this.#observers.push(observer);
+  }
+
+  /** Counted since the start, for metrics. */
+  totals(): ClientTotals {
+    return {
+      confirmations: this.#confirmations,
+      solicitations: this.#solicitationsSent,
+      losses: this.#losses,
+    };
   }
 
   /** The user, or a hook of the user's network, asks for an announcement. */
@@ -237,6 +241,9 @@ export class HomeTunnel {
         this.#openNeighbors();
         this.#driver.feed({ kind: "announce" });
         break;
+      case "trouble":
+        this.#parts.log.error({ err: event.error }, "tunnel in trouble");
+        break;
       case "failed":
         this.#failed(event.error);
         break;
@@ -289,6 +296,10 @@ export class HomeTunnel {
     }
   }
 
+  #tell(): void {
+    for (const observer of this.#observers) observer(this.view);
+  }
+
   /** A change has a name from here to the server's log. */
   #tellChange(previous: UplinkSnapshot | undefined, uplink: UplinkSnapshot): void {
     const { randomOctets, log } = this.#parts;
@@ -296,10 +307,6 @@ export class HomeTunnel {
     const { address, interfaceName, mtu } = uplink;
     const where = { previous: previous?.address, current: address, interface: interfaceName, mtu };
     log.info({ change: this.#change, ...where }, "address towards the server");
-  }
-
-  #tell(): void {
-    for (const observer of this.#observers) observer(this.view);
   }
 
   /** Once, until the server has answered. */

@@ -3,7 +3,7 @@
 import { randomBytes } from "node:crypto";
 import { networkInterfaces } from "node:os";
 import { controlTask } from "../common/adapters/control-socket.ts";
-import { espTransforms } from "../common/adapters/esp-transforms.ts";
+import { openDataPlane } from "../common/adapters/data-plane-choice.ts";
 import { InterfaceNeighborSocket } from "../common/adapters/linux/neighbor-socket.ts";
 import { metricsTask } from "../common/adapters/metrics-server.ts";
 import { RouteGroup, RouteSocket } from "../common/adapters/netlink-socket.ts";
@@ -13,7 +13,6 @@ import { SequenceFile } from "../common/adapters/sequence-file.ts";
 import { openStateDirectory } from "../common/adapters/state-directory.ts";
 import { systemClock } from "../common/adapters/system-clock.ts";
 import { openTunnelLinks } from "../common/adapters/tunnel-link.ts";
-import { UserspaceDataPlane } from "../common/adapters/userspace-data-plane.ts";
 import { done, JsonPieces, refused } from "../common/control/protocol.ts";
 import type { Ipv4Address } from "../common/ip/address.ts";
 import type { Logger } from "../common/runtime/log.ts";
@@ -40,16 +39,17 @@ export function assemble(config: ServerConfig, log: Logger): Task[] {
         const sequences = closers.add(new SequenceFile(state.path("sequence-numbers")));
         const store = await EndpointStore.open(state.path("endpoints"), failure.fail);
         const socket = closers.add(new RouteSocket());
-        const transforms = espTransforms();
-        const dataPlane = new UserspaceDataPlane({
+        const { dataPlane, reason } = await openDataPlane(config.dataPlane, {
+          owner: "server",
           local: config.address,
-          openTransform: transforms.open,
-          crypto: transforms.name,
+          suites: config.homes.flatMap(({ keys }) => [keys.outbound.suite, keys.inbound.suite]),
+          routes: socket,
           links: openTunnelLinks(socket),
           sequences,
           now: clock.now,
           advertisements: config.advertisements,
         });
+        log.info({ dataPlane: dataPlane.kind, crypto: dataPlane.crypto, reason }, "data plane");
         const neighbors = closers.add(
           new InterfaceNeighborSocket((message) => tunnels.hear(message)),
         );

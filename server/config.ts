@@ -9,6 +9,8 @@ import {
   absolutePath,
   bool,
   checkWith,
+  type DataPlaneSetting,
+  dataPlane,
   encapsulation,
   exposedFile,
   homeName,
@@ -73,6 +75,7 @@ export interface ServerConfig {
   };
   /** Where sequence numbers and endpoints are kept. */
   readonly stateDirectory: string;
+  readonly dataPlane: DataPlaneSetting;
   readonly controlSocket: string;
   /** Where metrics are served; absent: nowhere. */
   readonly metrics: MetricsListen | undefined;
@@ -131,6 +134,7 @@ const serverTable = table({
   "clamp-mss": bool.default(true),
   advertisements: advertisementsTable.prefault({}),
   "state-directory": absolutePath.default(SERVER_DEFAULTS.stateDirectory),
+  "data-plane": dataPlane.default("userspace"),
   "control-socket": socketPath.default(SERVER_DEFAULTS.controlSocket),
   ...metricsFields,
   "interface-prefix": interfacePrefix.default(SERVER_DEFAULTS.interfacePrefix),
@@ -182,6 +186,7 @@ export function parseServerConfig(source: Source, homeFiles: HomeFiles): Outcome
     clampMss: fields["clamp-mss"],
     advertisements: fields.advertisements,
     stateDirectory: fields["state-directory"],
+    dataPlane: fields["data-plane"],
     controlSocket: fields["control-socket"],
     metrics: fields.metrics,
     allowRemoteMetrics: fields["allow-remote-metrics"],

@@ -328,6 +328,9 @@ export class TunnelServer implements MeteredServer {
       case "rebuilt":
         this.#rebuilt(event.tunnel);
         break;
+      case "trouble":
+        this.#parts.log.error({ home: event.tunnel, err: event.error }, "tunnel in trouble");
+        break;
       case "failed":
         this.#failed(event.error);
         break;

@@ -92,7 +92,7 @@ export class RouteSocket {
    * is for `request` to find out. Returns what ends it. Throws `SystemError`.
    */
   subscribe(groups: readonly number[], onHint: () => void): { close(): void } {
-    const subscription = new Subscription(groups, onHint);
+    const subscription = new Subscription(Protocol.ROUTE, groups, onHint);
     this.#subscriptions.add(subscription);
     return {
       close: () => {
@@ -151,14 +151,20 @@ export class RouteSocket {
   }
 }
 
+/** Hears what arrived, or nothing where something was lost or could not be read. */
+type Heard = (messages?: readonly RouteReply[]) => void;
+
 /** A socket for notifications that opens itself anew should it fail. */
-class Subscription {
+export class Subscription {
+  readonly #protocol: Protocol;
   readonly #groups: readonly number[];
-  readonly #onHint: () => void;
+  readonly #onHint: Heard;
   #socket: NetlinkSocket;
   #closed = false;
 
-  constructor(groups: readonly number[], onHint: () => void) {
+  /** Throws `SystemError`. */
+  constructor(protocol: Protocol, groups: readonly number[], onHint: Heard) {
+    this.#protocol = protocol;
     this.#groups = groups;
     this.#onHint = onHint;
     this.#socket = this.#open();
@@ -170,14 +176,16 @@ class Subscription {
   }
 
   #open(): NetlinkSocket {
-    const socket = openSocket("subscribe to changes of addresses and routes", true);
-    const hint = () => {
-      if (!this.#closed) this.#onHint();
+    const socket = openSocket("subscribe to the kernel's notifications", true, this.#protocol);
+    const hint: Heard = (messages) => {
+      if (!this.#closed) this.#onHint(messages);
     };
-    const soon = () => queueMicrotask(hint);
-    socket.on("message", soon);
-    socket.on("invalid", soon);
-    socket.on("truncatedMessage", soon);
+    const lost = () => queueMicrotask(hint);
+    socket.on("message", (messages) =>
+      queueMicrotask(() => hint(messages.map(({ type, data }) => ({ type, payload: data })))),
+    );
+    socket.on("invalid", lost);
+    socket.on("truncatedMessage", lost);
     onFailure(socket, () => {
       if (this.#closed) return;
       this.#socket = this.#open();
@@ -189,10 +197,10 @@ class Subscription {
 }
 
 /** `ref`: whether the open socket keeps the process running. */
-function openSocket(operation: string, ref: boolean): NetlinkSocket {
+function openSocket(operation: string, ref: boolean, protocol = Protocol.ROUTE): NetlinkSocket {
   let socket: NetlinkSocket;
   try {
-    socket = createNetlink(Protocol.ROUTE, { ref, recvBufferSize: 0, sendBufferSize: 0 });
+    socket = createNetlink(protocol, { ref, recvBufferSize: 0, sendBufferSize: 0 });
   } catch (cause) {
     throw new SystemError(operation, codeOf(cause) ?? "unknown", { cause });
   }
@@ -218,7 +226,8 @@ function onFailure(socket: NetlinkSocket, listener: () => void): void {
   });
 }
 
-function setOptions(fd: number, operation: string): void {
+/** Of a netlink socket, whoever opened it. Throws `SystemError`. */
+export function setOptions(fd: number, operation: string): void {
   // An overrun of the receive buffer (ENOBUFS) aborts Node inside the package, so the kernel must not report it.
   // Nothing is lost by that: messages are dropped only while others wait to be read, and whoever reads those asks
   // for the present state afterwards.

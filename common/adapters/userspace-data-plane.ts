@@ -137,6 +137,10 @@ export class UserspaceDataPlane implements DataPlane {
     for (const spec of plan.change) await this.#change(spec);
   }
 
+  setLocal(): void {
+    // The route to the peer chooses the source of each packet.
+  }
+
   setRemote(name: TunnelName, remote: Endpoint | undefined): void {
     const { destination } = this.#tunnel(name);
     if (remote === undefined) destination.address = 0;

@@ -261,6 +261,11 @@ export function isSocketPath(text: string): boolean {
 export const mtu = integer(SMALLEST_MTU, LARGEST_MTU, "an MTU");
 export const encapsulation = word(["udp", "esp"]);
 
+/** `auto`: the kernel's where it works. */
+export const DATA_PLANES = ["auto", "kernel", "userspace"] as const;
+export type DataPlaneSetting = (typeof DATA_PLANES)[number];
+export const dataPlane = word(DATA_PLANES);
+
 export const logTable = table({
   level: word(LOG_LEVELS).default("info"),
   format: word(LOG_FORMATS).default("auto"),

@@ -3,6 +3,7 @@
  * `userspace` (TUN and ESP in this process). All above it is the same code.
  */
 
+import type { Ipv4Address } from "../ip/address.ts";
 import type { Instant } from "../time.ts";
 import type { Endpoint, TunnelName, TunnelSpec } from "./tunnel.ts";
 
@@ -64,6 +65,8 @@ export type DataPlaneEvent =
   | { readonly kind: "path-mtu"; readonly tunnel: TunnelName }
   /** Somebody deleted the tunnel's interface; it stands again, with another index. */
   | { readonly kind: "rebuilt"; readonly tunnel: TunnelName }
+  /** A tunnel cannot be what it should be; the others can. */
+  | { readonly kind: "trouble"; readonly tunnel: TunnelName; readonly error: Error }
   /** The plane cannot go on, such as when the disk refuses what must not be lost. */
   | { readonly kind: "failed"; readonly error: Error };
 
@@ -76,6 +79,11 @@ export interface DataPlane {
    * Applying twice changes nothing. Throws `SystemError`.
    */
   apply(wanted: readonly TunnelSpec[]): Promise<void>;
+  /**
+   * Our own address, on a machine where it changes: what goes out after this call comes from there. A plane that lets
+   * the route choose needs not be told.
+   */
+  setLocal(address: Ipv4Address): void;
   /** The hot operation: where a tunnel's ESP is sent from now on. Nothing is rebuilt, no counter changes. */
   setRemote(tunnel: TunnelName, remote: Endpoint | undefined): void;
   setSending(tunnel: TunnelName, sending: Sending): void;

@@ -174,6 +174,11 @@ export function encodeState(state: XfrmState): Uint8Array {
     .finish();
 }
 
+/** The request id alone: most of a large dump may be somebody else's. Throws `MalformedError`. */
+export function requestIdOf(payload: Uint8Array): number {
+  return Struct.of(payload, STATE_LENGTH).u32(REQUEST_ID);
+}
+
 /** Names a state for GETSA and DELSA. */
 export function encodeStateId({ destination, spi, protocol }: StateId): Uint8Array {
   return Struct.make(ID_LENGTH)

@@ -56,6 +56,7 @@ it("fills every default", () => {
         },
       },
       stateDirectory: "/var/lib/hometun",
+      dataPlane: "userspace",
       controlSocket: "/run/hometun/client.sock",
       lan: undefined,
       metrics: undefined,

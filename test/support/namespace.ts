@@ -18,7 +18,9 @@ import { createInterface } from "node:readline";
 
 const NAMESPACES = "/run/netns";
 const TUN_DEVICE = "/dev/net/tun";
-const DEFAULT_TIMEOUT = 15_000; // milliseconds; generous, since a test machine may be busy
+const { HOMETUN_PATIENCE_MS = "20000" } = process.env;
+/** How long a busy machine may take for anything that happens by itself; an emulated one says that it takes more. */
+export const PATIENCE_MS = Number(HOMETUN_PATIENCE_MS);
 const GRACE = 2_000; // milliseconds from SIGTERM to SIGKILL
 
 export type Permission =
@@ -239,7 +241,7 @@ export class Running {
    * The next line of its standard output that fits, waited for if need be; lines before it are skipped, and no
    * line is returned twice. Throws, with what the process said, when it ends or the time is over.
    */
-  async line(fits: (line: string) => boolean = () => true, timeoutMs = DEFAULT_TIMEOUT) {
+  async line(fits: (line: string) => boolean = () => true, timeoutMs = PATIENCE_MS) {
     const deadline = AbortSignal.timeout(timeoutMs);
     for (;;) {
       while (this.#taken < this.#lines.length) {
@@ -255,7 +257,7 @@ export class Running {
   }
 
   /** The first line of its standard error that fits, waited for like `line`; may be asked for again. */
-  async errorLine(fits: (line: string) => boolean, timeoutMs = DEFAULT_TIMEOUT): Promise<string> {
+  async errorLine(fits: (line: string) => boolean, timeoutMs = PATIENCE_MS): Promise<string> {
     const deadline = AbortSignal.timeout(timeoutMs);
     for (;;) {
       const line = this.#errors.find(fits);
@@ -329,7 +331,7 @@ export class Running {
 /** Asks again, every 20 ms, until `check` gives something. For what the kernel does not announce. */
 export async function eventually<T>(
   check: () => Promise<T | undefined>,
-  timeoutMs = DEFAULT_TIMEOUT,
+  timeoutMs = PATIENCE_MS,
 ): Promise<T> {
   const end = performance.now() + timeoutMs;
   for (;;) {
@@ -345,7 +347,7 @@ function uniqueName(label: string): string {
   return `hometun-${randomBytes(3).toString("hex")}-${label}`;
 }
 
-function execute(file: string, argv: readonly string[], timeout = DEFAULT_TIMEOUT) {
+function execute(file: string, argv: readonly string[], timeout = PATIENCE_MS) {
   return new Promise<string>((resolve, reject) => {
     execFile(file, argv, { timeout, maxBuffer: 64 * 2 ** 20 }, (error, stdout, stderr) => {
       if (error === null) resolve(stdout);

@@ -27,7 +27,7 @@ import { askControl } from "../../common/adapters/control-socket.ts";
 import type { Encapsulation, Suite } from "../../common/tunnel/tunnel.ts";
 import type { HomeStatus, ServerStatus } from "../../server/status.ts";
 import { Capture } from "./capture.ts";
-import { eventually, Lab, type Namespace, type Running } from "./namespace.ts";
+import { eventually, Lab, type Namespace, PATIENCE_MS, type Running } from "./namespace.ts";
 
 const DIST = resolve(import.meta.dirname, "../../dist");
 export const CLIENT_PROGRAM = join(DIST, "client/main.js");
@@ -37,8 +37,6 @@ export const SERVER = "198.51.100.1";
 export const STRANGER = "203.0.113.226";
 /** Behind the server. */
 export const FAR = "2001:db8:ffff::2";
-/** Milliseconds; how long a busy machine may take for anything that happens by itself. */
-const PATIENCE = 20_000;
 
 export interface HomeOptions {
   readonly name: string;
@@ -46,6 +44,8 @@ export interface HomeOptions {
   readonly suite?: Suite;
   /** Lines of TOML for the client's table `[tunnel]`. */
   readonly tunnel?: string;
+  /** Lines of TOML for the head of `client.toml`. */
+  readonly client?: string;
 }
 
 export interface TunnelLabOptions {
@@ -86,7 +86,7 @@ export class Daemon<Status> {
     return await eventually(async () => {
       if (ended) throw new Error(`the daemon ended:\n${running.stderr}`);
       return await this.status().catch(() => undefined);
-    }, PATIENCE);
+    }, PATIENCE_MS);
   }
 
   /** Starts a second instance beside it. */
@@ -121,7 +121,7 @@ export class Daemon<Status> {
   }
 
   /** The first status that fits. Throws with the last one, and the log, when none does. */
-  async until(fits: (status: Status) => boolean, timeoutMs = PATIENCE): Promise<Status> {
+  async until(fits: (status: Status) => boolean, timeoutMs = PATIENCE_MS): Promise<Status> {
     let last: Status | undefined;
     try {
       return await eventually(async () => {
@@ -386,7 +386,7 @@ export async function pingUntilAnswered(from: Namespace, to: string, octets = 56
       from
         .run(["ping", "-n", "-c", "1", "-W", "1", "-s", String(octets), to])
         .catch(() => undefined),
-    PATIENCE,
+    PATIENCE_MS,
   );
 }
 
@@ -427,6 +427,7 @@ async function addHome(parts: {
   const text = [
     `state-directory = "${join(own, "state")}"`,
     `control-socket = "${controlSocket}"`,
+    home.client ?? "",
     keys.replace("[tunnel]\n", `[tunnel]\n${home.tunnel ?? ""}\n`),
   ].join("\n");
   await writeFile(configFile, text, { mode: 0o600 });

@@ -29,8 +29,18 @@ cache=$("$harness/prepare.sh")
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-(cd "$project" && tar -cf "$work/tree.tar" --exclude=test/kernel/harness package.json vitest.config.ts tsconfig.json \
-  client common server examples test $([ -d dist ] && echo dist) $([ -d bench ] && echo bench))
+# Each daemon in one file: an emulated machine takes long to find and read hundreds of modules.
+daemons=()
+for daemon in client server; do
+  [ -e "$project/dist/$daemon/main.js" ] || continue
+  "$project/node_modules/.bin/esbuild" "$project/dist/$daemon/main.js" --bundle --platform=node --format=esm \
+    --external:koffi --external:netlink --external:raw-socket --outfile="$work/dist/$daemon/main.js" \
+    --banner:js='import { createRequire } from "node:module"; const require = createRequire(import.meta.url);' \
+    --log-level=error
+  daemons=(-C "$work" dist)
+done
+tar -cf "$work/tree.tar" -C "$project" --exclude=test/kernel/harness package.json vitest.config.ts tsconfig.json \
+  client common server examples test "${daemons[@]}"
 truncate -s 64M "$work/out.img"
 printf '%q ' "$@" >"$work/command"
 truncate -s 4096 "$work/command"

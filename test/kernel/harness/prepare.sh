@@ -106,7 +106,7 @@ ln -sf bash "$root/bin/sh" # busybox's shell would run its own ip and ping
 cp "$harness/guest-init" "$root/init"
 cp /etc/protocols /etc/services "$root/etc/" 2>/dev/null || true
 echo "root:x:0:0:root:/root:/bin/sh" >"$root/etc/passwd"
-echo "root:x:0:" >"$root/etc/group"
+echo "root:x:0:" >"$root/etc/group" # tcpdump would become its own user, who may not write
 echo "127.0.0.1 localhost" >"$root/etc/hosts"
 for file in $(modules_of $TEST_MODULES); do
   relative=${file#*"lib/modules/$release/"}

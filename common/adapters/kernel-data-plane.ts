@@ -1,0 +1,765 @@
+/**
+ * The kernel data plane: xfrm interfaces, states and policies behind the port of `tunnel/data-plane.ts`. No packet
+ * comes to this process; what stands in the kernel goes on standing when this process dies, and is adopted by the next.
+ *
+ * What a tunnel should be is `xfrm/tunnel-xfrm.ts`, what is to be done for it `xfrm/plan.ts`, how it moves
+ * `xfrm/move.ts`; here it is carried out. Requests to NETLINK_XFRM are done when the call returns, so moving a
+ * tunnel is one function without waiting.
+ */
+
+import { readFileSync } from "node:fs";
+import { release } from "node:os";
+import { SystemError } from "../errors.ts";
+import type { ReplayWindow } from "../esp/replay-window.ts";
+import { type Ipv4Address, parseIpv4 } from "../ip/address.ts";
+import { IPV4_HEADER_LENGTH } from "../ip/ipv4.ts";
+import {
+  decodeXfrmLink,
+  encodeLinkIndex,
+  encodeNewXfrmLink,
+  encodeXfrmLinksQuery,
+  type XfrmLink,
+} from "../rtnetlink/xfrm-link-message.ts";
+import type { Instant } from "../time.ts";
+import type {
+  DataPlane,
+  DataPlaneEvent,
+  RefusalCounts,
+  RefusalReason,
+  Sending,
+  TunnelCounters,
+} from "../tunnel/data-plane.ts";
+import { planTunnels } from "../tunnel/plan.ts";
+import type { InboundSequence, OutboundSequence, SequenceStore } from "../tunnel/sequence-store.ts";
+import type { Endpoint, TunnelName, TunnelSpec } from "../tunnel/tunnel.ts";
+import { decodeMapping } from "../xfrm/event-message.ts";
+import { chooseInterfaceId, isOwnedBy, type XfrmOwner } from "../xfrm/interface-id.ts";
+import { XfrmMessageType } from "../xfrm/message-type.ts";
+import { planMove } from "../xfrm/move.ts";
+import { type PresentXfrm, planXfrm, standingState, type XfrmOperation } from "../xfrm/plan.ts";
+import { decodePolicy, type XfrmPolicy } from "../xfrm/policy-message.ts";
+import {
+  decodeState,
+  encodeStateId,
+  type PresentState,
+  requestIdOf,
+  type StateFailures,
+  type XfrmState,
+} from "../xfrm/state-message.ts";
+import {
+  type Attachment,
+  isNowhere,
+  type SequenceStart,
+  type XfrmTunnel,
+  xfrmTunnel,
+} from "../xfrm/tunnel-xfrm.ts";
+import { UdpEncapsulationSocket } from "./linux/udp-encapsulation-socket.ts";
+import { RequestFlag, RouteGroup, RouteMessageType, type RouteSocket } from "./netlink-socket.ts";
+import type { TunnelLinks } from "./tunnel-link.ts";
+import { subscribeToXfrm, type XfrmSocket, xfrmRequest } from "./xfrm-socket.ts";
+
+/** Requests carried out in one turn of the event loop when many tunnels are made. */
+const OPERATIONS_A_TURN = 256;
+/** How often held tunnels are looked at for signs of life, and how many at a time; milliseconds. */
+const HELD_INTERVAL = 500;
+const HELD_A_ROUND = 500;
+/** Links are looked at so long after something happened to one, milliseconds. */
+const LINKS_SETTLE = 100;
+/**
+ * Sequence numbers reserved ahead. The kernel asks nobody before it uses one, so they must outlast the ten seconds in
+ * which every tunnel is looked at: 64-bit numbers are many, of 32-bit ones a lost reserve may not hurt.
+ */
+const AHEAD_EXTENDED = 2 ** 32;
+const AHEAD_32 = 2 ** 25;
+const NO_FAILURES: StateFailures = { tooOld: 0, replayed: 0, notAuthentic: 0 };
+const STATISTICS = "/proc/net/xfrm_stat";
+/** Linux's counters (Documentation/networking/xfrm_proc.rst) of packets no tunnel can be named for, by our names. */
+const STATISTICS_REASONS: Readonly<Record<string, RefusalReason>> = {
+  XfrmInNoStates: "unknown-spi",
+  XfrmInHdrError: "malformed",
+  XfrmInBufferError: "malformed",
+  XfrmInNoPols: "inner-source",
+  XfrmInPolBlock: "inner-source",
+  XfrmInStateMismatch: "unexpected-next-header",
+  XfrmInStateModeError: "inner-malformed",
+  XfrmOutPolBlock: "held",
+  XfrmOutStateSeqError: "sequence-exhausted",
+};
+
+export interface KernelDataPlaneOptions {
+  readonly owner: XfrmOwner;
+  /** Our own IPv4 if it never changes; else `setLocal` tells it. */
+  readonly local: Ipv4Address | undefined;
+  readonly xfrm: XfrmSocket;
+  readonly routes: RouteSocket;
+  readonly links: TunnelLinks;
+  readonly sequences: SequenceStore;
+  readonly now: () => Instant;
+}
+
+class KernelTunnel {
+  spec: TunnelSpec;
+  attachment: Attachment;
+  interfaceIndex = 0;
+  /** Of keys whose numbers outlive the machine's; a single-use key that was adopted has none. */
+  outboundSequence: OutboundSequence | undefined;
+  inboundSequence: InboundSequence;
+  /** The last number of the numbers reserved. */
+  reserved = 0;
+  extending = false;
+
+  /** As last read; a state that was lost keeps them. */
+  sent = { packets: 0, octets: 0 };
+  received = { packets: 0, octets: 0, top: 0 };
+  failures = NO_FAILURES;
+  sentAt: Instant | undefined;
+  heardAt: Instant | undefined;
+  observedSource: Endpoint | undefined;
+
+  constructor(spec: TunnelSpec, attachment: Attachment, inboundSequence: InboundSequence) {
+    this.spec = spec;
+    this.attachment = attachment;
+    this.inboundSequence = inboundSequence;
+  }
+
+  wanted(start?: SequenceStart): XfrmTunnel {
+    return xfrmTunnel(this.spec, this.attachment, start);
+  }
+}
+
+export class KernelDataPlane implements DataPlane {
+  readonly kind = "kernel";
+  readonly crypto = `Linux ${release()}`;
+  readonly #options: KernelDataPlaneOptions;
+  readonly #tunnels = new Map<TunnelName, KernelTunnel>();
+  readonly #byInterface = new Map<number, KernelTunnel>();
+  readonly #listeners: ((event: DataPlaneEvent) => void)[] = [];
+  readonly #subscriptions: { close(): void }[] = [];
+  readonly #initialStatistics: RefusalCounts;
+  #local: Ipv4Address | undefined;
+  #udp: UdpEncapsulationSocket | undefined;
+  /** False once the kernel said that it has no MIGRATE. */
+  #migrates = true;
+  #heldTimer: NodeJS.Timeout | undefined;
+  #held: KernelTunnel[] = [];
+  #linksTimer: NodeJS.Timeout | undefined;
+  #applying = false;
+  #closed = false;
+
+  /** Throws `SystemError`. */
+  constructor(options: KernelDataPlaneOptions) {
+    this.#options = options;
+    this.#local = options.local;
+    this.#initialStatistics = readStatistics();
+    this.#subscriptions.push(
+      subscribeToXfrm((messages) => this.#hearKernel(messages)),
+      options.routes.subscribe([RouteGroup.link], () => this.#lookAtLinks()),
+    );
+  }
+
+  async apply(wanted: readonly TunnelSpec[]): Promise<void> {
+    this.#applying = true;
+    try {
+      await this.#apply(wanted);
+    } finally {
+      this.#applying = false;
+    }
+  }
+
+  setRemote(name: TunnelName, remote: Endpoint | undefined): void {
+    const tunnel = this.#tunnel(name);
+    const { address, port } = tunnel.attachment.remote ?? {};
+    if (address === remote?.address && port === remote?.port) return;
+    this.#attach(tunnel, { remote });
+  }
+
+  setLocal(address: Ipv4Address): void {
+    if (this.#options.local !== undefined || address === this.#local) return;
+    this.#local = address;
+    for (const tunnel of this.#tunnels.values()) {
+      this.#attach(tunnel, { local: { address, fixed: false } });
+    }
+  }
+
+  setSending(name: TunnelName, sending: Sending): void {
+    const tunnel = this.#tunnel(name);
+    if (tunnel.attachment.sending === sending) return;
+    this.#attach(tunnel, { sending });
+    if (sending === "probes-only") this.#watchHeld();
+  }
+
+  async setMtu(name: TunnelName, mtu: number): Promise<void> {
+    const tunnel = this.#tunnel(name);
+    await this.#options.links.setMtu(tunnel.spec.interfaceName, mtu);
+    if (this.#tunnels.get(name) !== tunnel) return;
+    const before = tunnel.wanted();
+    tunnel.spec = { ...tunnel.spec, mtu };
+    // At the smallest MTU outer packets must be allowed to be cut, which is a flag of the states.
+    if (before.outbound.flags !== tunnel.wanted().outbound.flags)
+      this.#replaceStates(tunnel, before);
+  }
+
+  sendKeepalive(name: TunnelName): void {
+    const { spec, attachment } = this.#tunnel(name);
+    if (spec.encapsulation !== "udp" || attachment.remote === undefined) return;
+    this.#udp?.sendKeepalive(attachment.remote);
+  }
+
+  counters(name: TunnelName): TunnelCounters {
+    const tunnel = this.#tunnel(name);
+    this.#refresh(tunnel);
+    const { sent, received, failures, sentAt, heardAt, observedSource } = tunnel;
+    return {
+      sentPackets: sent.packets,
+      sentOctets: sent.octets,
+      receivedPackets: received.packets,
+      receivedOctets: received.octets,
+      refused: counted({
+        replayed: failures.replayed,
+        "too-old": failures.tooOld,
+        "not-authentic": failures.notAuthentic,
+      }),
+      sentAt,
+      heardAt,
+      observedSource,
+    };
+  }
+
+  unattributed(): RefusalCounts {
+    const now = readStatistics();
+    const counts: Partial<Record<RefusalReason, number>> = {};
+    for (const reason of Object.keys(now) as RefusalReason[]) {
+      counts[reason] = (now[reason] ?? 0) - (this.#initialStatistics[reason] ?? 0);
+    }
+    return counted(counts);
+  }
+
+  interfaceIndex(name: TunnelName): number {
+    return this.#tunnel(name).interfaceIndex;
+  }
+
+  onEvent(listener: (event: DataPlaneEvent) => void): void {
+    this.#listeners.push(listener);
+  }
+
+  flush(): void {
+    this.#options.sequences.flush((error) => this.#tell({ kind: "failed", error }));
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    clearInterval(this.#heldTimer);
+    clearTimeout(this.#linksTimer);
+    for (const subscription of this.#subscriptions) subscription.close();
+    try {
+      await this.#apply([]);
+    } finally {
+      this.#udp?.close();
+      this.#options.xfrm.close();
+      this.#options.sequences.sync();
+    }
+  }
+
+  async #apply(wanted: readonly TunnelSpec[]): Promise<void> {
+    const specs = [...this.#tunnels.values()].map(({ spec }) => spec);
+    const plan = planTunnels(specs, wanted);
+    const links = await this.#presentLinks();
+    const present = this.#present();
+
+    for (const name of plan.remove) this.#forget(name);
+    for (const spec of plan.change) this.#tunnel(spec.name).spec = spec;
+    const starts = new Map<KernelTunnel, SequenceStart>();
+    for (const spec of plan.add) {
+      const { tunnel, start } = this.#adoptOrOpen(spec, links, present);
+      starts.set(tunnel, start);
+    }
+    if (wanted.some(({ encapsulation }) => encapsulation === "udp")) {
+      this.#udp ??= new UdpEncapsulationSocket(this.#options.local);
+    }
+    // Reservations are durable before the first packet can use them.
+    if (plan.add.length > 0) this.#options.sequences.sync();
+
+    const tunnels = [...this.#tunnels.values()];
+    const operations = planXfrm(
+      present,
+      tunnels.map((tunnel) => tunnel.wanted(starts.get(tunnel))),
+    );
+    await this.#perform(operations);
+    await this.#removeLinks(links);
+    const toConfigure = new Set([...plan.add, ...plan.change].map(({ name }) => name));
+    for (const [name, tunnel] of this.#tunnels) {
+      const standing = links.get(tunnel.spec.interfaceName);
+      if (standing !== undefined && !toConfigure.has(name)) continue;
+      if (standing === undefined) await this.#makeLink(tunnel);
+      const { interfaceIndex } = await this.#options.links.configure(tunnel.spec);
+      tunnel.interfaceIndex = interfaceIndex;
+    }
+  }
+
+  /** A tunnel that is new to this process; what stands of it in the kernel stays as it is. */
+  #adoptOrOpen(
+    spec: TunnelSpec,
+    links: ReadonlyMap<string, XfrmLink>,
+    present: PresentXfrm,
+  ): { tunnel: KernelTunnel; start: SequenceStart } {
+    const { owner, local, sequences } = this.#options;
+    const interfaceId = this.#interfaceIdOf(spec, links, present);
+    const wanted = xfrmTunnel(spec, {
+      interfaceId,
+      local: { address: this.#local, fixed: local !== undefined },
+      remote: undefined,
+      sending: "open",
+    });
+    const outbound = standingState(present.states, wanted.outbound);
+    const inbound = standingState(present.states, wanted.inbound);
+    const inboundSequence = sequences.openInbound(spec.inbound);
+    const standingLocal = local ?? this.#local ?? somewhere(outbound?.source);
+    const tunnel = new KernelTunnel(
+      spec,
+      {
+        interfaceId,
+        local: { address: standingLocal, fixed: local !== undefined },
+        remote: endpointOf(outbound),
+        sending: "open",
+      },
+      inboundSequence,
+    );
+    if (owner === "client") this.#local ??= standingLocal;
+    const ahead = aheadOf(spec);
+    let sent = 0;
+    if (outbound === undefined || !isSingleUse(spec)) {
+      const sequence = sequences.openOutbound(spec.outbound);
+      tunnel.outboundSequence = sequence;
+      sent = outbound?.replay?.sent ?? sequence.next - 1;
+      // What is granted lies beyond `limit`; that much is durable with the next sync.
+      sequence.extend(sent + ahead, () => undefined);
+      tunnel.reserved = sent + ahead;
+    }
+    if (outbound !== undefined) this.#countSent(tunnel, outbound);
+    if (inbound !== undefined) this.#countReceived(tunnel, inbound);
+    this.#tunnels.set(spec.name, tunnel);
+    this.#byInterface.set(interfaceId, tunnel);
+    return { tunnel, start: { sent, received: inboundSequence.window.top } };
+  }
+
+  #interfaceIdOf(
+    spec: TunnelSpec,
+    links: ReadonlyMap<string, XfrmLink>,
+    present: PresentXfrm,
+  ): number {
+    const { owner } = this.#options;
+    const { interfaceName } = spec;
+    const link = links.get(interfaceName);
+    if (link !== undefined) return link.interfaceId;
+    const taken = new Set([
+      ...[...links.values()].map(({ interfaceId }) => interfaceId),
+      ...this.#byInterface.keys(),
+    ]);
+    // The interface was deleted and its states were not: the number is told by the keys.
+    for (const { interfaceId } of present.states) {
+      if (interfaceId === undefined || taken.has(interfaceId)) continue;
+      const attachment = {
+        interfaceId,
+        local: { address: undefined, fixed: true },
+        remote: undefined,
+        sending: "open",
+      } as const;
+      const { outbound } = xfrmTunnel(spec, attachment);
+      if (standingState(present.states, outbound) !== undefined) return interfaceId;
+    }
+    return chooseInterfaceId(owner, interfaceName, taken);
+  }
+
+  /** The tunnel is not wanted any more, or not with these keys: its numbers are settled, its place is given up. */
+  #forget(name: TunnelName): void {
+    const tunnel = this.#tunnel(name);
+    const { outbound, inbound, policies } = tunnel.wanted();
+    const { xfrm } = this.#options;
+    const ways = policies.filter(({ direction }) => direction === "out");
+    xfrm.attempt(ways.map((policy) => xfrmRequest({ kind: "delete-policy", policy })));
+    // Nothing is sent any more, so what was sent until now is known for good.
+    const sent = this.#read(outbound);
+    if (sent !== undefined) {
+      this.#countSent(tunnel, sent);
+      xfrm.attempt([xfrmRequest({ kind: "delete-state", state: sent })]);
+      tunnel.outboundSequence?.release((sent.replay?.sent ?? 0) + 1);
+    }
+    const received = this.#read(inbound);
+    if (received !== undefined) {
+      this.#countReceived(tunnel, received);
+      xfrm.attempt([xfrmRequest({ kind: "delete-state", state: received })]);
+    }
+    this.#tunnels.delete(name);
+    this.#byInterface.delete(tunnel.attachment.interfaceId);
+  }
+
+  /** Attaches a standing tunnel elsewhere: done, and in force for the next packet, when it returns. */
+  #attach(tunnel: KernelTunnel, change: Partial<Attachment>): void {
+    const before = tunnel.wanted();
+    tunnel.attachment = { ...tunnel.attachment, ...change };
+    const after = tunnel.wanted();
+    const steps = planMove(before, after);
+    if (!this.#migrates && steps.some(({ kind }) => kind === "migrate")) {
+      this.#replaceStates(tunnel, before);
+      return;
+    }
+    const refused = this.#options.xfrm
+      .attempt(steps.map(xfrmRequest))
+      .find((error) => error !== undefined);
+    if (refused === undefined) return;
+    if (refused.code === "ENOPROTOOPT" || refused.code === "EOPNOTSUPP") this.#migrates = false;
+    this.#replaceStates(tunnel, before);
+  }
+
+  /**
+   * The other way to move: read the states, and in one write delete them and make new ones that go on well above
+   * their numbers. It also mends what somebody else has changed or deleted.
+   */
+  #replaceStates(tunnel: KernelTunnel, before: XfrmTunnel): void {
+    const after = tunnel.wanted();
+    const places = [before.outbound, after.outbound, before.inbound, after.inbound];
+    const present = uniqueStates(places.flatMap((state) => this.#read(state) ?? []));
+    const start = this.#startAfterLoss(tunnel, present, after);
+    if (start === undefined) return;
+    const wanted = tunnel.wanted(start);
+    const keys = new Set(wanted.policies.map((policy) => JSON.stringify(policy.selector)));
+    const stale = before.policies.filter(({ selector }) => !keys.has(JSON.stringify(selector)));
+    const states = planXfrm({ states: present, policies: [] }, [{ ...wanted, policies: [] }]);
+    // "Update" makes a policy that is missing, and the blocking ones are not missing in between.
+    const policies = wanted.policies.map(
+      (policy) => ({ kind: "update-policy", policy }) satisfies XfrmOperation,
+    );
+    const steps: XfrmOperation[] = [
+      ...policies.filter(({ policy }) => policy.action === "block"),
+      ...states,
+      ...policies.filter(({ policy }) => policy.action !== "block"),
+    ];
+    this.#options.xfrm.attempt(
+      stale.map((policy) => xfrmRequest({ kind: "delete-policy", policy })),
+    );
+    const refused = this.#options.xfrm
+      .attempt(steps.map(xfrmRequest))
+      .find((error) => error !== undefined);
+    if (refused !== undefined) this.#trouble(tunnel, refused);
+  }
+
+  /**
+   * Where new states begin if those that stood are gone. Undefined, and said so, when the key must not be used again
+   * because its numbers are lost.
+   */
+  #startAfterLoss(
+    tunnel: KernelTunnel,
+    present: readonly PresentState[],
+    wanted: XfrmTunnel,
+  ): SequenceStart | undefined {
+    const received = Math.max(tunnel.received.top, tunnel.inboundSequence.window.top);
+    if (standingState(present, wanted.outbound) !== undefined) return { sent: 0, received };
+    if (isSingleUse(tunnel.spec)) {
+      const hint =
+        "its numbers are lost with it; make new keys for both ends with `hometun keygen`";
+      const operation = `replace the security association of ${tunnel.spec.name}`;
+      this.#trouble(tunnel, new SystemError(operation, "ENOENT", { hint }));
+      return undefined;
+    }
+    // All that could be used are reserved; beyond them nothing was.
+    const sent = tunnel.reserved;
+    this.#reserve(tunnel, sent);
+    this.#options.sequences.sync();
+    return { sent, received };
+  }
+
+  #trouble(tunnel: KernelTunnel, error: SystemError): void {
+    this.#tell({ kind: "trouble", tunnel: tunnel.spec.name, error });
+  }
+
+  #read(state: XfrmState): PresentState | undefined {
+    try {
+      const payload = this.#options.xfrm.ask({
+        operation: "read a security association",
+        type: XfrmMessageType.getState,
+        payload: encodeStateId(state),
+      });
+      const standing = decodeState(payload);
+      return standing.interfaceId === state.interfaceId ? standing : undefined;
+    } catch (error) {
+      if (error instanceof SystemError && error.code === "ESRCH") return undefined;
+      throw error;
+    }
+  }
+
+  /** Reads the tunnel's states; keeps its reserve of numbers ahead and its window remembered. */
+  #refresh(tunnel: KernelTunnel): void {
+    const { outbound, inbound } = tunnel.wanted();
+    const sent = this.#read(outbound);
+    if (sent !== undefined) this.#countSent(tunnel, sent);
+    const received = this.#read(inbound);
+    if (received !== undefined) this.#countReceived(tunnel, received);
+  }
+
+  #countSent(tunnel: KernelTunnel, state: PresentState): void {
+    const { packets, octets } = state.current;
+    if (packets !== tunnel.sent.packets) tunnel.sentAt = this.#options.now();
+    // The kernel counts with the outer IPv4 header.
+    tunnel.sent = { packets, octets: Math.max(0, octets - packets * IPV4_HEADER_LENGTH) };
+    const sent = state.replay?.sent ?? 0;
+    if (tunnel.reserved - sent < aheadOf(tunnel.spec) / 2) this.#reserve(tunnel, sent);
+  }
+
+  #reserve(tunnel: KernelTunnel, sent: number): void {
+    const { outboundSequence } = tunnel;
+    if (outboundSequence === undefined || tunnel.extending) return;
+    tunnel.extending = true;
+    outboundSequence.extend(sent + aheadOf(tunnel.spec), (limit) => {
+      tunnel.extending = false;
+      tunnel.reserved = limit - 1;
+    });
+  }
+
+  #countReceived(tunnel: KernelTunnel, state: PresentState): void {
+    const { packets, octets } = state.current;
+    const top = state.replay?.received ?? 0;
+    if (packets !== tunnel.received.packets) tunnel.heardAt = this.#options.now();
+    tunnel.received = { packets, octets, top };
+    tunnel.failures = state.failures;
+    if (top > tunnel.inboundSequence.window.top) {
+      advance(tunnel.inboundSequence.window, top);
+      tunnel.inboundSequence.record();
+    }
+  }
+
+  #watchHeld(): void {
+    this.#heldTimer ??= setInterval(() => this.#lookAtHeld(), HELD_INTERVAL).unref();
+  }
+
+  #lookAtHeld(): void {
+    if (this.#held.length === 0) {
+      const all = [...this.#tunnels.values()];
+      this.#held = all.filter(({ attachment }) => attachment.sending === "probes-only");
+    }
+    if (this.#held.length === 0) {
+      clearInterval(this.#heldTimer);
+      this.#heldTimer = undefined;
+      return;
+    }
+    for (const tunnel of this.#held.splice(0, HELD_A_ROUND)) {
+      if (this.#tunnels.get(tunnel.spec.name) !== tunnel) continue;
+      const before = tunnel.received.packets;
+      this.#refresh(tunnel);
+      const stillHeld = tunnel.attachment.sending === "probes-only";
+      if (stillHeld && tunnel.received.packets !== before) {
+        this.#tell({ kind: "heard", tunnel: tunnel.spec.name });
+      }
+    }
+  }
+
+  #hearKernel(
+    messages: readonly { readonly type: number; readonly payload: Uint8Array }[] = [],
+  ): void {
+    for (const { type, payload } of messages) {
+      if (type !== XfrmMessageType.mapping) continue;
+      const { requestId, newSource, newPort } = decodeMapping(payload);
+      const tunnel = this.#byInterface.get(requestId);
+      if (tunnel === undefined) continue;
+      tunnel.observedSource = { address: newSource as Ipv4Address, port: newPort };
+    }
+  }
+
+  /** Ours only. */
+  #present(): PresentXfrm {
+    const { xfrm, owner } = this.#options;
+    const states = xfrm
+      .dump(
+        {
+          operation: "list the security associations",
+          type: XfrmMessageType.getState,
+          payload: new Uint8Array(),
+        },
+        (payload) => isOwnedBy(owner, requestIdOf(payload)),
+      )
+      .map(decodeState)
+      .filter(({ interfaceId, requestId }) => interfaceId === requestId);
+    const policies: XfrmPolicy[] = [];
+    xfrm.dump(
+      {
+        operation: "list the IPsec policies",
+        type: XfrmMessageType.getPolicy,
+        payload: new Uint8Array(),
+      },
+      (payload) => {
+        const policy = policyIn(payload);
+        if (policy?.interfaceId !== undefined && isOwnedBy(owner, policy.interfaceId)) {
+          policies.push(policy);
+        }
+        return false;
+      },
+    );
+    return { states, policies };
+  }
+
+  /** xfrm interfaces of ours, by name. Throws for one that has a wanted name and is somebody else's. */
+  async #presentLinks(): Promise<Map<string, XfrmLink>> {
+    const replies = await this.#options.routes.request({
+      operation: "list the xfrm interfaces",
+      type: RouteMessageType.getLink,
+      flags: RequestFlag.dump,
+      payload: encodeXfrmLinksQuery(),
+    });
+    const links = replies.flatMap(({ payload }) => decodeXfrmLink(payload) ?? []);
+    const ours = links.filter(({ interfaceId }) => isOwnedBy(this.#options.owner, interfaceId));
+    return new Map(ours.map((link) => [link.name, link]));
+  }
+
+  async #makeLink({ spec, attachment }: KernelTunnel): Promise<void> {
+    const name = spec.interfaceName;
+    const operation = `make the xfrm interface ${name}`;
+    try {
+      await this.#options.routes.request({
+        operation,
+        type: RouteMessageType.newLink,
+        flags: RequestFlag.create | RequestFlag.exclusive,
+        payload: encodeNewXfrmLink({ name, interfaceId: attachment.interfaceId }),
+      });
+    } catch (error) {
+      const hints: Readonly<Record<string, string>> = {
+        EEXIST: `an interface ${name} that is not hometun's stands; choose another name`,
+        EOPNOTSUPP: "this kernel has no xfrm interfaces: modprobe xfrm_interface",
+      };
+      const hint = error instanceof SystemError ? hints[error.code] : undefined;
+      if (hint === undefined) throw error;
+      throw new SystemError(operation, (error as SystemError).code, { cause: error, hint });
+    }
+  }
+
+  /** Those that no tunnel of ours has. */
+  async #removeLinks(links: ReadonlyMap<string, XfrmLink>): Promise<void> {
+    const wanted = new Map(
+      [...this.#tunnels.values()].map(({ spec, attachment }) => [
+        spec.interfaceName,
+        attachment.interfaceId,
+      ]),
+    );
+    for (const { name, interfaceId, index } of links.values()) {
+      if (wanted.get(name) === interfaceId) continue;
+      await this.#options.routes
+        .request({
+          operation: `delete the xfrm interface ${name}`,
+          type: RouteMessageType.deleteLink,
+          payload: encodeLinkIndex(index),
+        })
+        .catch((error: unknown) => {
+          if (!(error instanceof SystemError && error.code === "ENODEV")) throw error;
+        });
+    }
+  }
+
+  #lookAtLinks(): void {
+    if (this.#closed || this.#linksTimer !== undefined) return;
+    this.#linksTimer = setTimeout(() => {
+      this.#linksTimer = undefined;
+      if (this.#applying) return this.#lookAtLinks();
+      this.#rebuildLinks().catch((error: Error) => this.#tell({ kind: "failed", error }));
+    }, LINKS_SETTLE).unref();
+  }
+
+  /** Somebody may have deleted interfaces. States and policies stand on: nothing was sent in clear meanwhile. */
+  async #rebuildLinks(): Promise<void> {
+    const links = await this.#presentLinks();
+    for (const [name, tunnel] of this.#tunnels) {
+      const { spec } = tunnel;
+      if (links.has(spec.interfaceName) || this.#applying || this.#closed) continue;
+      await this.#makeLink(tunnel);
+      const { interfaceIndex } = await this.#options.links.configure(spec);
+      tunnel.interfaceIndex = interfaceIndex;
+      this.#tell({ kind: "rebuilt", tunnel: name });
+    }
+  }
+
+  /** A portion a turn of the event loop. */
+  async #perform(operations: readonly XfrmOperation[]): Promise<void> {
+    for (let at = 0; at < operations.length; at += OPERATIONS_A_TURN) {
+      const portion = operations.slice(at, at + OPERATIONS_A_TURN);
+      const results = this.#options.xfrm.attempt(portion.map(xfrmRequest));
+      for (const [index, error] of results.entries()) throwUnlessGone(error, portion[index]);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+  }
+
+  #tunnel(name: TunnelName): KernelTunnel {
+    const tunnel = this.#tunnels.get(name);
+    if (tunnel === undefined) throw new Error(`no tunnel ${name}`);
+    return tunnel;
+  }
+
+  #tell(event: DataPlaneEvent): void {
+    setImmediate(() => {
+      if (this.#closed) return;
+      for (const listener of this.#listeners) listener(event);
+    });
+  }
+}
+
+/** What is to be deleted may be gone already. */
+function throwUnlessGone(error: SystemError | undefined, step: XfrmOperation | undefined): void {
+  if (error === undefined) return;
+  const isDeletion = step?.kind === "delete-state" || step?.kind === "delete-policy";
+  if (!(isDeletion && (error.code === "ESRCH" || error.code === "ENOENT"))) throw error;
+}
+
+function policyIn(payload: Uint8Array): XfrmPolicy | undefined {
+  try {
+    return decodePolicy(payload);
+  } catch {
+    return undefined; // a socket's own, or one of a kind that we do not make
+  }
+}
+
+function endpointOf(state: PresentState | undefined): Endpoint | undefined {
+  const address = somewhere(state?.destination);
+  if (address === undefined) return undefined;
+  return { address, port: state?.encapsulation?.destinationPort ?? 0 };
+}
+
+function somewhere(address: string | undefined): Ipv4Address | undefined {
+  return address === undefined || isNowhere(address) ? undefined : parseIpv4(address);
+}
+
+/** RFC 8221 section 5: a manual AES-GCM key whose numbers are not known must not be used again. */
+function isSingleUse({ outbound }: TunnelSpec): boolean {
+  return outbound.suite !== "aes-cbc-256-hmac-sha2-256-128";
+}
+
+function aheadOf({ outbound }: TunnelSpec): number {
+  return outbound.extendedSequenceNumbers ? AHEAD_EXTENDED : AHEAD_32;
+}
+
+/** Everything up to `top` counts as received. */
+function advance(window: ReplayWindow, top: number): void {
+  for (let number = Math.max(window.top + 1, top - window.size + 1); number <= top; number++) {
+    window.record(number);
+  }
+}
+
+function uniqueStates(states: readonly PresentState[]): PresentState[] {
+  return [...new Map(states.map((state) => [`${state.destination} ${state.spi}`, state])).values()];
+}
+
+function counted(counts: Partial<Record<RefusalReason, number>>): RefusalCounts {
+  return Object.fromEntries(Object.entries(counts).filter(([, count]) => (count ?? 0) > 0));
+}
+
+function readStatistics(): RefusalCounts {
+  const counts: Partial<Record<RefusalReason, number>> = {};
+  let text: string;
+  try {
+    text = readFileSync(STATISTICS, "utf8");
+  } catch {
+    return counts; // CONFIG_XFRM_STATISTICS is off
+  }
+  for (const line of text.split("\n")) {
+    const [name = "", value] = line.split(/\s+/);
+    const reason = STATISTICS_REASONS[name];
+    if (reason !== undefined) counts[reason] = (counts[reason] ?? 0) + Number(value);
+  }
+  return counts;
+}

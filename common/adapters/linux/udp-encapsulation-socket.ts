@@ -1,0 +1,94 @@
+/**
+ * The UDP socket of port 4500 through which the kernel takes ESP out of UDP (UDP_ENCAP, RFC 3948): packets of known
+ * SPIs never come up here. What does is thrown away: keepalives the kernel has swallowed, the rest is nobody's yet.
+ */
+
+import { type Ipv4Address, ipv4Octets } from "../../ip/address.ts";
+import { type Endpoint, UDP_ENCAPSULATION_PORT } from "../../tunnel/tunnel.ts";
+import { checked, libcCalls, onReadable, PERMISSION_HINTS, type Readiness } from "./libc.ts";
+import { Slab } from "./slab.ts";
+
+const AF_INET = 2;
+const SOCK_DGRAM = 2;
+const SOCK_NONBLOCK = 0o4000;
+const SOCK_CLOEXEC = 0o2000000;
+const IPPROTO_UDP = 17;
+const UDP_ENCAP = 100;
+const UDP_ENCAP_ESPINUDP = 2;
+const BATCH = 64; // datagrams a turn of the event loop
+const ANY = "0.0.0.0" as Ipv4Address;
+
+// offsets in the one slab: sockaddr_in, msghdr, iovec, datagram
+const NAME = 0;
+const NAME_LENGTH = 16;
+const HEADER = 16;
+const HEADER_LENGTH = 56;
+const VECTOR = 72;
+const DATAGRAM = 88;
+const DATAGRAM_LENGTH = 2048;
+
+export class UdpEncapsulationSocket {
+  readonly #fd: number;
+  readonly #slab = new Slab(DATAGRAM + DATAGRAM_LENGTH);
+  readonly #readiness: Readiness;
+
+  /** `local` undefined: any of our addresses. Throws `SystemError`. */
+  constructor(local: Ipv4Address | undefined) {
+    const operation = `receive ESP in UDP on ${local ?? "any address"} port ${UDP_ENCAPSULATION_PORT}`;
+    const hints = {
+      ...PERMISSION_HINTS,
+      EADDRINUSE: "another IPsec daemon has the port",
+      EADDRNOTAVAIL: "this machine does not have the address",
+      ENOPROTOOPT: "this kernel cannot take ESP out of UDP",
+    };
+    const type = SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC;
+    this.#fd = checked(libcCalls.socket(AF_INET, type, 0), operation, hints);
+    try {
+      this.#setAddress(local ?? ANY, UDP_ENCAPSULATION_PORT);
+      const name = this.#slab.address(NAME, NAME_LENGTH);
+      checked(libcCalls.bind(this.#fd, name, NAME_LENGTH), operation, hints);
+      this.#slab.view.setInt32(DATAGRAM, UDP_ENCAP_ESPINUDP, true);
+      const value = this.#slab.address(DATAGRAM, 4);
+      const set = libcCalls.setsockopt(this.#fd, IPPROTO_UDP, UDP_ENCAP, value, 4);
+      checked(set, operation, hints);
+    } catch (error) {
+      libcCalls.close(this.#fd);
+      throw error;
+    }
+    this.#readiness = onReadable(this.#fd, () => this.#discard());
+  }
+
+  /** RFC 3948 section 2.3: one octet 0xff keeps a NAT's mapping alive. The peer ignores it. */
+  sendKeepalive(remote: Endpoint): void {
+    const slab = this.#slab;
+    this.#setAddress(remote.address, remote.port);
+    slab.octets[DATAGRAM] = 0xff;
+    slab.octets.fill(0, HEADER, DATAGRAM);
+    slab.setPointer(HEADER, slab.address(NAME, NAME_LENGTH));
+    slab.words32[(HEADER + 8) >> 2] = NAME_LENGTH;
+    slab.setPointer(HEADER + 16, slab.address(VECTOR, 16));
+    slab.setPointer(HEADER + 24, 1);
+    slab.setPointer(VECTOR, slab.address(DATAGRAM, 1));
+    slab.setPointer(VECTOR + 8, 1);
+    // One that is lost is followed by another.
+    libcCalls.sendmsg(this.#fd, slab.address(HEADER, HEADER_LENGTH), 0);
+  }
+
+  close(): void {
+    this.#readiness.close();
+    libcCalls.close(this.#fd);
+  }
+
+  #setAddress(address: Ipv4Address, port: number): void {
+    this.#slab.view.setUint16(NAME, AF_INET, true);
+    this.#slab.view.setUint16(NAME + 2, port);
+    this.#slab.octets.set(ipv4Octets(address), NAME + 4);
+  }
+
+  #discard(): void {
+    const address = this.#slab.address(DATAGRAM, DATAGRAM_LENGTH);
+    for (let count = 0; count < BATCH; count++) {
+      if (libcCalls.read(this.#fd, address, DATAGRAM_LENGTH) < 0) return;
+    }
+  }
+}

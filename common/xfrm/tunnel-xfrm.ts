@@ -1,0 +1,233 @@
+/**
+ * What one tunnel is in the kernel: two states, and the policies that say which inner packets they are for.
+ *
+ * - Every policy carries the number of the tunnel's xfrm interface, so it sees that interface's packets and no others.
+ * - `out` policies name both outer addresses, since the kernel finds the state by them and MIGRATE moves both at
+ *   once. One for each prefix that is behind us: a source of neither finds no policy, and an xfrm interface drops
+ *   what finds none.
+ * - `in` and `forward` policies pin the inner source to the peer's link-local address and prefixes. What they do not
+ *   let pass is counted as XfrmInNoPols. Where the peer's prefixes hold ours (a home's peer is the whole Internet),
+ *   policies that block what claims to come from our own side go before them.
+ * - A machine whose own address never changes, the server, takes ESP from anywhere: the state's source is 0.0.0.0
+ *   and the templates are any. A home's inbound state moves with its address, and the policy for the peer's
+ *   link-local address names it so that MIGRATE can find it.
+ */
+
+import { type Ipv4Address, type Ipv6Address, type Ipv6Prefix, isInPrefix } from "../ip/address.ts";
+import { IpProtocol } from "../ip/ipv6.ts";
+import type { Sending } from "../tunnel/data-plane.ts";
+import {
+  type Endpoint,
+  type SecurityAssociationKeys,
+  type TunnelSpec,
+  UDP_ENCAPSULATION_PORT,
+} from "../tunnel/tunnel.ts";
+import { algorithmsOf } from "./algorithm.ts";
+import { XfrmMode } from "./message-type.ts";
+import type { PolicyDirectionName, PolicyTemplate, XfrmPolicy } from "./policy-message.ts";
+import { freshReplayState } from "./replay-state.ts";
+import { ipv6Selector } from "./selector.ts";
+import {
+  type EncapsulationTemplate,
+  ESP_IN_UDP,
+  ESP_PROTOCOL,
+  StateFlag,
+  type XfrmState,
+} from "./state-message.ts";
+
+/** Packets. The kernel's largest is 4,096; this is what the userspace plane has. */
+export const REPLAY_WINDOW = 1024;
+/** Below this nothing may be cut from an IPv6 packet, so its ESP packet must be allowed to be. */
+const MIN_MTU = 1280;
+/** Seconds between two events that tell of another outer source, RFC 3948's moving NATs. */
+const MAPPING_THRESHOLD = 1;
+
+/** Lower goes first. */
+const Priority = { peer: 10, block: 20, prefix: 30 } as const;
+
+const ANY = "0.0.0.0" as Ipv4Address;
+const LINK_LOCAL: Ipv6Prefix = { address: "fe80::" as Ipv6Address, length: 10 };
+const UNSPECIFIED: Ipv6Prefix = { address: "::" as Ipv6Address, length: 128 };
+
+/** Where a tunnel is attached now. */
+export interface Attachment {
+  /** Of the xfrm interface, and the request id of the states; unique in the network namespace. */
+  readonly interfaceId: number;
+  /** Our own address: `fixed` ones never change. */
+  readonly local: { readonly address: Ipv4Address | undefined; readonly fixed: boolean };
+  readonly remote: Endpoint | undefined;
+  readonly sending: Sending;
+}
+
+/** The sequence numbers new states begin with; standing ones keep theirs. */
+export interface SequenceStart {
+  /** The last number sent. */
+  readonly sent: number;
+  /** The highest number received. */
+  readonly received: number;
+}
+
+export interface XfrmTunnel {
+  readonly outbound: XfrmState;
+  readonly inbound: XfrmState;
+  readonly policies: readonly XfrmPolicy[];
+}
+
+export function xfrmTunnel(
+  spec: TunnelSpec,
+  attachment: Attachment,
+  start: SequenceStart = { sent: 0, received: 0 },
+): XfrmTunnel {
+  const { interfaceId, local, remote } = attachment;
+  const here = local.address ?? nowhere(interfaceId);
+  const there = remote?.address ?? nowhere(interfaceId);
+  const port = remote?.port ?? UDP_ENCAPSULATION_PORT;
+  const common = {
+    protocol: ESP_PROTOCOL,
+    requestId: interfaceId,
+    mode: XfrmMode.tunnel,
+    selector: ipv6Selector(),
+    interfaceId,
+    lifetime: {},
+  };
+  const inUdp = spec.encapsulation === "udp";
+  return {
+    outbound: {
+      ...common,
+      ...keyed(spec.outbound, spec.mtu),
+      source: here,
+      destination: there,
+      replay: freshReplayState({ sent: start.sent, received: 0, window: REPLAY_WINDOW }),
+      encapsulation: inUdp ? espInUdp(UDP_ENCAPSULATION_PORT, port) : undefined,
+    },
+    inbound: {
+      ...common,
+      ...keyed(spec.inbound, spec.mtu),
+      source: local.fixed ? ANY : there,
+      destination: here,
+      replay: freshReplayState({ sent: 0, received: start.received, window: REPLAY_WINDOW }),
+      encapsulation: inUdp ? espInUdp(port, UDP_ENCAPSULATION_PORT) : undefined,
+      mappingThreshold: inUdp ? MAPPING_THRESHOLD : undefined,
+    },
+    policies: policiesOf(spec, attachment),
+  };
+}
+
+/**
+ * An address that is nobody's and no other tunnel's, for states whose end is not known yet: 0.0.0.0/8 says "this
+ * network" (RFC 6890), and a policy blocks what would be sent there. Two states may not share SPI and destination.
+ */
+export function nowhere(interfaceId: number): Ipv4Address {
+  const number = interfaceId & 0xff_ffff;
+  return `0.${number >>> 16}.${(number >>> 8) & 0xff}.${number & 0xff}` as Ipv4Address;
+}
+
+export function isNowhere(address: string): boolean {
+  return address.startsWith("0.");
+}
+
+function policiesOf(spec: TunnelSpec, attachment: Attachment): XfrmPolicy[] {
+  const { interfaceId, local, remote, sending } = attachment;
+  const here = local.address ?? nowhere(interfaceId);
+  const there = remote?.address ?? nowhere(interfaceId);
+  const outward = template(interfaceId, here, there);
+  const inward = template(interfaceId, ANY, ANY);
+  const handle = local.fixed ? inward : template(interfaceId, there, here);
+  const peer = host(spec.peerLinkLocal);
+
+  const policy = (
+    direction: PolicyDirectionName,
+    priority: number,
+    rest: Pick<XfrmPolicy, "selector"> & Partial<XfrmPolicy>,
+  ): XfrmPolicy => ({
+    direction,
+    interfaceId,
+    priority,
+    action: "allow",
+    templates: [direction === "out" ? outward : inward],
+    ...rest,
+  });
+  const blocked = (direction: PolicyDirectionName, source: Ipv6Prefix) =>
+    policy(direction, Priority.block, {
+      selector: ipv6Selector(source),
+      action: "block",
+      templates: [],
+    });
+
+  const reachable = remote !== undefined && local.address !== undefined;
+  const out = sourcesOf(spec).map((source) =>
+    policy("out", Priority.prefix, {
+      selector: ipv6Selector(source),
+      action: reachable && sending === "open" ? "allow" : "block",
+    }),
+  );
+  if (reachable && sending === "probes-only") {
+    const ours = host(spec.localAddresses[0] ?? UNSPECIFIED.address);
+    const selector = ipv6Selector(ours, peer, IpProtocol.icmpv6);
+    out.push(policy("out", Priority.peer, { selector }));
+  }
+  const impossible = impossibleSources(spec);
+  return [
+    ...out,
+    policy("in", Priority.peer, { selector: ipv6Selector(peer), templates: [handle] }),
+    ...impossible.map((source) => blocked("in", source)),
+    ...spec.remotePrefixes.map((source) =>
+      policy("in", Priority.prefix, { selector: ipv6Selector(source) }),
+    ),
+    ...impossible.map((source) => blocked("forward", source)),
+    ...spec.remotePrefixes.flatMap((source) =>
+      spec.localPrefixes.map((destination) =>
+        policy("forward", Priority.prefix, { selector: ipv6Selector(source, destination) }),
+      ),
+    ),
+  ];
+}
+
+/** Inner sources that may be sent from: our prefixes, and our addresses outside them. */
+function sourcesOf({ localPrefixes, localAddresses }: TunnelSpec): Ipv6Prefix[] {
+  const outside = localAddresses.filter((address) => !isInAny(address, localPrefixes));
+  return [...outside.map(host), ...localPrefixes];
+}
+
+/** What the peer's prefixes hold and the peer cannot be: our own side, and addresses that are no host's. */
+function impossibleSources({ localPrefixes, remotePrefixes }: TunnelSpec): Ipv6Prefix[] {
+  if (localPrefixes.some(({ length }) => length === 0)) return [];
+  return [LINK_LOCAL, UNSPECIFIED, ...localPrefixes].filter((prefix) =>
+    remotePrefixes.some(
+      (remote) => remote.length <= prefix.length && isInPrefix(prefix.address, remote),
+    ),
+  );
+}
+
+function keyed(
+  keys: SecurityAssociationKeys,
+  mtu: number,
+): Pick<XfrmState, "spi" | "flags" | "algorithms"> {
+  return {
+    spi: keys.spi,
+    flags:
+      (keys.extendedSequenceNumbers ? StateFlag.extendedSequenceNumbers : 0) |
+      (mtu <= MIN_MTU ? StateFlag.fragment : 0),
+    algorithms: algorithmsOf(keys),
+  };
+}
+
+function espInUdp(sourcePort: number, destinationPort: number): EncapsulationTemplate {
+  return { type: ESP_IN_UDP, sourcePort, destinationPort };
+}
+
+function template(
+  requestId: number,
+  source: Ipv4Address,
+  destination: Ipv4Address,
+): PolicyTemplate {
+  return { source, destination, protocol: ESP_PROTOCOL, requestId, mode: XfrmMode.tunnel };
+}
+
+function host(address: Ipv6Address): Ipv6Prefix {
+  return { address, length: 128 };
+}
+
+function isInAny(address: Ipv6Address, prefixes: readonly Ipv6Prefix[]): boolean {
+  return prefixes.some((prefix) => isInPrefix(address, prefix));
+}
