@@ -133,7 +133,7 @@ describe("the server's metrics", () => {
     expect(complaints).toBe("");
   });
 
-  it("of 10,000 homes are scraped in a second, and others have their turn meanwhile", async () => {
+  it("of 10,000 homes cost less than a second, and others have their turn meanwhile", async () => {
     const { simulated: it } = await open(10_000);
     for (let index = 0; index < 10_000; index++) it.advertise(index, benchmarkAddress(index));
     it.answerProbes();
@@ -145,26 +145,24 @@ describe("the server's metrics", () => {
     const served = await serveMetrics({ kind: "tcp", host: "127.0.0.1", port: 0 }, source, fail);
     const { listen } = served;
     if (listen.kind !== "tcp") throw new Error("expected TCP");
-    let longest = 0;
-    let last = performance.now();
-    const watch = setInterval(() => {
-      longest = Math.max(longest, performance.now() - last);
-      last = performance.now();
-    });
-    // Read by another process, as it is in life: reading 10 MB would be our own stall.
-    const began = performance.now();
+    let turns = 0;
+    let counting = true;
+    const count = () => {
+      turns += 1;
+      if (counting) setImmediate(count);
+    };
+    count();
+    // Read by another process, as it is in life: reading 7 MB would be our own stall.
+    const before = process.cpuUsage();
     const text = await readElsewhere(listen.port);
-    const elapsed = performance.now() - began;
-    clearInterval(watch);
+    const { user, system } = process.cpuUsage(before);
+    counting = false;
     await served.close();
     const families = parseExposition(text);
     expect(families.get("hometun_home_state")?.samples).toHaveLength(10_000);
-    process.stderr.write(
-      `10,000 homes: ${(text.length / 1e6).toFixed(1)} MB in ${elapsed.toFixed(0)} ms, longest wait ${longest.toFixed(0)} ms\n`,
-    );
-    // Both on a busy machine: the aims are a second, and a wait as short as a few milliseconds.
-    expect(elapsed).toBeLessThan(3_000);
-    expect(longest).toBeLessThan(elapsed / 4);
+    // Not by the clock: others may use this machine. A step for 100 homes is a few milliseconds.
+    expect((user + system) / 1000).toBeLessThan(1_000);
+    expect(turns).toBeGreaterThan(10_000 / 100);
   }, 60_000);
 });
 

@@ -15,54 +15,14 @@ import { Icmpv6Type, withIcmpv6Checksum } from "../../common/ip/icmpv6.ts";
 import { encodeNeighborAdvertisement } from "../../common/nd/neighbor-advertisement.ts";
 import { ipv4LinkLayerOption, type NdOption, NdOptionType } from "../../common/nd/option.ts";
 import { openLog } from "../../common/runtime/log.ts";
-import type { DataPlane, RefusalCounts, TunnelCounters } from "../../common/tunnel/data-plane.ts";
-import type { TunnelName, TunnelSpec } from "../../common/tunnel/tunnel.ts";
+import type { TunnelName } from "../../common/tunnel/tunnel.ts";
 import type { HomeConfig, ServerConfig } from "../../server/config.ts";
 import { EndpointStore } from "../../server/state/endpoint-store.ts";
 import { TunnelServer } from "../../server/tunnel-server.ts";
+import { CountersOnly } from "./counters-only.ts";
 
 const HOME = parseIpv6("fe80::c");
 const SERVER = parseIpv6("fe80::5");
-
-class CountersOnly implements DataPlane {
-  readonly kind = "userspace";
-  readonly crypto = "none";
-  readonly counted = new Map<TunnelName, Partial<TunnelCounters>>();
-  readonly #indexes = new Map<TunnelName, number>();
-
-  async apply(wanted: readonly TunnelSpec[]): Promise<void> {
-    this.#indexes.clear();
-    wanted.forEach(({ name }, place) => {
-      this.#indexes.set(name, place + 1);
-    });
-  }
-
-  interfaceIndex(tunnel: TunnelName): number {
-    return this.#indexes.get(tunnel) ?? 0;
-  }
-
-  counters(tunnel: TunnelName): TunnelCounters {
-    if (!this.#indexes.has(tunnel)) throw new Error(`no tunnel ${tunnel}`);
-    return {
-      ...{ sentPackets: 0, sentOctets: 0, receivedPackets: 0, receivedOctets: 0, refused: {} },
-      ...{ sentAt: undefined, heardAt: undefined, observedSource: undefined },
-      ...this.counted.get(tunnel),
-    };
-  }
-
-  unattributed(): RefusalCounts {
-    return { "unknown-spi": 7 };
-  }
-
-  setLocal(): void {}
-  setRemote(): void {}
-  setSending(): void {}
-  async setMtu(): Promise<void> {}
-  sendKeepalive(): void {}
-  onEvent(): void {}
-  flush(): void {}
-  async close(): Promise<void> {}
-}
 
 export interface LogLine {
   readonly msg: string;
@@ -134,7 +94,7 @@ export class SimulatedServer {
         ...options,
       ],
     });
-    this.#hear(index + 1, message);
+    this.hear(index + 1, message);
   }
 
   /** All homes answer the probes that were sent to them. */
@@ -142,7 +102,7 @@ export class SimulatedServer {
     for (const { interfaceIndex, icmp } of this.#probes.splice(0)) {
       const reply = icmp.slice();
       reply[0] = Icmpv6Type.echoReply;
-      this.#hear(interfaceIndex, reply);
+      this.hear(interfaceIndex, reply);
     }
   }
 
@@ -156,7 +116,8 @@ export class SimulatedServer {
     rmSync(this.#directory, { recursive: true });
   }
 
-  #hear(interfaceIndex: number, icmp: Uint8Array): void {
+  /** A message came through a home's tunnel; its checksum is made here. */
+  hear(interfaceIndex: number, icmp: Uint8Array): void {
     this.server.hear({
       interfaceIndex,
       source: HOME,
