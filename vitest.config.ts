@@ -22,6 +22,15 @@ export default defineConfig({
       },
       {
         test: {
+          name: "systemd",
+          include: ["test/systemd/**/*.test.ts"],
+          fileParallelism: false,
+          testTimeout: minutes(1),
+          hookTimeout: minutes(2),
+        },
+      },
+      {
+        test: {
           name: "kernel",
           include: ["test/kernel/**/*.test.ts"],
           fileParallelism: false,

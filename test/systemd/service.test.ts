@@ -1,0 +1,314 @@
+/**
+ * The Debian package on two machines with a real systemd each, from installation to purging:
+ *
+ *     ┌ home ─────────────────┐                         ┌ isp ────────────────────┐
+ *     │ hometun-client    wan ── 192.0.2.10 ─ 192.0.2.1 ── wan    hometun-server  │
+ *     │ ht0 2001:db8:a::1     │                         │ lo 2001:db8:ffff::1     │
+ *     └───────────────────────┘                         └─────────────────────────┘
+ *
+ * The tests are one story, in order.
+ */
+
+import { execFileSync } from "node:child_process";
+import { existsSync } from "node:fs";
+import { copyFile, mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { canUseNamespaces, eventually, Lab, type Namespace } from "../support/namespace.ts";
+import { PingStream } from "../support/ping-stream.ts";
+import { daemonsAreBuilt } from "../support/tunnel-lab.ts";
+import { bootObstacle, Machine } from "./machine.ts";
+
+const ROOT = resolve(import.meta.dirname, "../..");
+const CLIENT = "hometun-client.service";
+const SERVER = "hometun-server.service";
+const BOUND = "hometun-client@wan.service";
+const HOME_ADDRESS = "2001:db8:a::1";
+/** CAP_NET_ADMIN and CAP_NET_RAW, capabilities(7). */
+const TWO_CAPABILITIES = "0000000000003000";
+const DROP_IN = "/run/systemd/system";
+
+/** The folder that udev was unpacked into, `/` where it is installed, or nothing. */
+const { HOMETUN_UDEV } = process.env;
+const udev = HOMETUN_UDEV ?? (existsSync("/lib/systemd/systemd-udevd") ? "/" : undefined);
+
+function canBoot(): boolean {
+  const obstacle = bootObstacle();
+  if (obstacle !== undefined) process.stderr.write(`skipped: ${obstacle}\n`);
+  return obstacle === undefined;
+}
+
+function hasUdev(): boolean {
+  if (udev === undefined) process.stderr.write("skipped: units bound to a link need udev\n");
+  return udev !== undefined;
+}
+
+describe.skipIf(!canUseNamespaces({ tun: true }) || !daemonsAreBuilt() || !canBoot())(
+  "the package, on machines with systemd",
+  () => {
+    const lab = new Lab();
+    let folder: string;
+    let wan: { home: Namespace; isp: Namespace };
+    let home: Machine;
+    let isp: Machine;
+
+    beforeAll(async () => {
+      folder = await mkdtemp(join(tmpdir(), "hometun-systemd-"));
+      execFileSync(join(ROOT, "packaging/build-deb"), [folder], { stdio: "ignore" });
+      await copyFile(join(import.meta.dirname, "probe.mjs"), join(folder, "probe.mjs"));
+      wan = { home: await lab.namespace("home"), isp: await lab.namespace("isp") };
+      await wan.isp.run("ip addr add 2001:db8:ffff::1/128 dev lo");
+      [home, isp] = await Promise.all([
+        Machine.boot(wan.home, folder, udev),
+        Machine.boot(wan.isp, folder),
+      ]);
+      await plug();
+    }, 120_000);
+
+    afterAll(async () => {
+      await Promise.all([home?.dispose(), isp?.dispose()]);
+      await lab.dispose();
+      await rm(folder, { recursive: true, force: true });
+    });
+
+    /** The cable between them; the home has no address yet. */
+    async function plug(): Promise<void> {
+      await lab.connect(wan.home, "wan", wan.isp, "wan");
+      await wan.isp.run("ip addr add 192.0.2.1/24 dev wan");
+    }
+
+    const isConfirmed = ({ StatusText = "" }) => StatusText.startsWith("confirmed");
+    const takeAddress = () => wan.home.run("ip addr replace 192.0.2.10/24 dev wan");
+
+    it("installs, and starts nothing unasked", async () => {
+      for (const machine of [home, isp]) {
+        await machine.run("dpkg -i /opt/test/hometun_*.deb");
+        for (const unit of [CLIENT, SERVER]) {
+          expect(await machine.show(unit)).toMatchObject({
+            LoadState: "loaded",
+            ActiveState: "inactive",
+            UnitFileState: "disabled",
+          });
+        }
+      }
+      expect(await home.run("hometun --version && hometun-server --version")).toBe(
+        "0.1.0\n0.1.0\n",
+      );
+    });
+
+    it("has units in which systemd finds nothing to complain of", async () => {
+      const complaints = await home.run(
+        `cd /lib/systemd/system && systemd-analyze verify ${CLIENT} ${SERVER} ${BOUND} 2>&1`,
+      );
+      expect(complaints).toBe("");
+    });
+
+    it("does not start without a configuration, and does not fail either", async () => {
+      await home.run(`systemctl start ${CLIENT}`);
+      expect(await home.show(CLIENT)).toMatchObject({
+        ActiveState: "inactive",
+        Result: "success",
+        ConditionResult: "no",
+      });
+    });
+
+    it("starts before there is a network, with root's own files as keygen made them", async () => {
+      await home.run(
+        `cd /etc/hometun && hometun keygen --name alice --server 192.0.2.1 --prefix 2001:db8:a::/56 \\
+           --suite aes-cbc-256-hmac-sha2-256-128 && mv alice.client.toml client.toml`,
+      );
+      const forServer = await home.run("cat /etc/hometun/alice.server.toml");
+      await home.run("rm /etc/hometun/alice.server.toml");
+      await isp.write("/etc/hometun/homes/alice.toml", forServer, "0600");
+      await isp.write("/etc/hometun/server.toml", 'address = "192.0.2.1"\n');
+      await isp.run(`systemctl enable --now ${SERVER}`);
+      await home.run(`systemctl enable --now ${CLIENT}`);
+      expect(await home.show(CLIENT)).toMatchObject({ ActiveState: "active", SubState: "running" });
+      await home.until(CLIENT, ({ StatusText = "" }) => StatusText.startsWith("no address"));
+      await isp.until(SERVER, ({ StatusText }) => StatusText === "homes: 1: 1 never heard");
+      expect(await isp.run("stat -c '%a %U %G' /etc/hometun/homes/alice.toml")).toBe(
+        "640 root hometun\n",
+      );
+    });
+
+    it("says in systemctl's status line that the tunnel is up", async () => {
+      await takeAddress();
+      const { StatusText } = await home.until(CLIENT, isConfirmed);
+      expect(StatusText).toBe("confirmed: 2001:db8:a::/56 by 192.0.2.10");
+      await isp.until(SERVER, ({ StatusText: text }) => text === "homes: 1: 1 confirmed");
+      await isp.run(`ping -n -c 1 -W 5 ${HOME_ADDRESS}`);
+      expect(await home.run("hometun status")).toContain("confirmed");
+      expect(await isp.run("hometun-server status")).toContain("alice");
+    });
+
+    it("is started again when it was killed, and finds its tunnel again", async () => {
+      for (const [machine, unit] of [
+        [home, CLIENT],
+        [isp, SERVER],
+      ] as const) {
+        const { MainPID: killed } = await machine.show(unit);
+        await machine.run(`systemctl kill --kill-who=main --signal=KILL ${unit}`);
+        const after = await machine.until(
+          unit,
+          ({ MainPID, ActiveState }) => ActiveState === "active" && MainPID !== killed,
+        );
+        expect(after).toMatchObject({ NRestarts: "1" });
+      }
+      await home.until(CLIENT, isConfirmed);
+      await eventually(() => isp.run(`ping -n -c 1 -W 1 ${HOME_ADDRESS}`).catch(() => undefined));
+    });
+
+    it("is ended by the watchdog when it hangs, and started again", async () => {
+      await home.write(`${DROP_IN}/${CLIENT}.d/watchdog.conf`, "[Service]\nWatchdogSec=2s\n");
+      await home.run(`systemctl daemon-reload && systemctl restart ${CLIENT}`);
+      const { MainPID } = await home.until(CLIENT, isConfirmed);
+      // It is fed: nothing happens by itself.
+      await new Promise((resolve) => setTimeout(resolve, 3_000));
+      expect(await home.show(CLIENT)).toMatchObject({ MainPID, NRestarts: "0" });
+      await home.run(`systemctl kill --kill-who=main --signal=STOP ${CLIENT}`);
+      await home.until(CLIENT, ({ NRestarts }) => NRestarts === "1");
+      expect(await home.journal(CLIENT)).toContain("Watchdog timeout");
+      await home.until(CLIENT, isConfirmed);
+      await home.run(`rm -r ${DROP_IN}/${CLIENT}.d && systemctl daemon-reload`);
+    });
+
+    it("takes a new configuration without a restart, and refuses a mistaken one in systemctl", async () => {
+      const { MainPID } = await isp.show(SERVER);
+      await isp.run(
+        `cd /tmp && hometun keygen --name bob --server 192.0.2.1 --prefix 2001:db8:b::/56 \\
+           --suite aes-cbc-256-hmac-sha2-256-128 && mv bob.server.toml /etc/hometun/homes/bob.toml`,
+      );
+      await isp.run(`systemctl reload ${SERVER}`);
+      const reloaded = await isp.until(SERVER, ({ StatusText = "" }) =>
+        /^homes: 2:/.test(StatusText),
+      );
+      expect(reloaded).toMatchObject({ MainPID, ActiveState: "active" });
+
+      await isp.run("echo nonsense = 1 >>/etc/hometun/server.toml");
+      await expect(isp.run(`systemctl reload ${SERVER}`)).rejects.toThrow();
+      expect(await isp.journal(SERVER)).toContain("nonsense");
+      expect(await isp.show(SERVER)).toMatchObject({
+        MainPID,
+        ActiveState: "active",
+      });
+      await isp.run("sed -i /nonsense/d /etc/hometun/server.toml; rm /etc/hometun/homes/bob.toml");
+      await isp.run(`systemctl reload ${SERVER}`);
+      await isp.until(SERVER, ({ StatusText }) => StatusText === "homes: 1: 1 confirmed");
+    });
+
+    it("does not try again and again with a mistaken configuration", async () => {
+      await isp.run("echo nonsense = 1 >>/etc/hometun/server.toml");
+      await expect(isp.run(`systemctl restart ${SERVER}`)).rejects.toThrow();
+      expect(await isp.show(SERVER)).toMatchObject({
+        ActiveState: "failed",
+        Result: "exit-code",
+        ExecMainStatus: "2",
+        NRestarts: "0",
+      });
+      await isp.run(`sed -i /nonsense/d /etc/hometun/server.toml; systemctl restart ${SERVER}`);
+    });
+
+    it.each([
+      { machine: () => home, unit: CLIENT },
+      { machine: () => isp, unit: SERVER },
+    ])("$unit is confined to what it needs", async ({ machine, unit }) => {
+      await machine().run(
+        "mkdir -p /home/alice; echo secret | tee /home/alice/letter >/root/letter; chmod a+rx /home /home/alice /root",
+      );
+      const probe = "[Service]\nExecStartPre=/usr/bin/node /opt/test/probe.mjs\n";
+      await machine().write(`${DROP_IN}/${unit}.d/probe.conf`, probe);
+      await machine().run(`systemctl daemon-reload && systemctl restart ${unit}`);
+      const said = await machine().journal(unit);
+      await machine().run(`rm -r ${DROP_IN}/${unit}.d && systemctl daemon-reload`);
+      const found =
+        said
+          .split("\n")
+          .filter((line) => line.startsWith('{"user"'))
+          .at(-1) ?? said;
+      expect(JSON.parse(found)).toEqual({
+        user: Number(await machine().run("id -u hometun")),
+        capabilities: Array(5).fill(TWO_CAPABILITIES),
+        newPrivileges: "1",
+        seccomp: "2",
+        homes: expect.stringMatching(/^(EACCES|done|)$/),
+        homeFile: expect.stringMatching(/^(EACCES|ENOENT)$/),
+        rootFile: expect.stringMatching(/^(EACCES|ENOENT)$/),
+        shadow: "EACCES",
+        writeEtc: "EROFS",
+        writeUsr: "EROFS",
+        writeState: "done",
+        writeSysctl: "EROFS",
+        writeForwarding: "EROFS",
+        writeAcceptRa: "done",
+        null: "done",
+        tun: "done",
+        fuse: "EPERM",
+        mount: expect.not.stringMatching(/^0$/),
+        namespace: expect.any(Number),
+        otherProcesses: 0,
+      });
+      expect(JSON.parse(found).mount).not.toBe(0);
+      expect(JSON.parse(found).namespace).not.toBe(0);
+    });
+
+    it("follows an upgrade while traffic flows", async () => {
+      await home.until(CLIENT, isConfirmed);
+      const pings = await PingStream.start(wan.isp, HOME_ADDRESS);
+      await pings.answered();
+      for (const machine of [home, isp]) {
+        const unit = machine === home ? CLIENT : SERVER;
+        const { MainPID } = await machine.show(unit);
+        pings.mark();
+        await machine.run("dpkg -i /opt/test/hometun_*.deb");
+        const after = await machine.until(unit, ({ ActiveState }) => ActiveState === "active");
+        expect(after).not.toMatchObject({ MainPID });
+        await home.until(CLIENT, isConfirmed);
+        await pings.answered();
+        process.stdout.write(`upgrade, ${unit}: pings stopped for ${pings.longestGapMs} ms\n`);
+      }
+      await pings.stop();
+    });
+
+    it.runIf(hasUdev())("is stopped with its link, and started when it comes back", async () => {
+      await home.run(`systemctl disable --now ${CLIENT} && systemctl enable --now ${BOUND}`);
+      await home.until(BOUND, isConfirmed);
+      await wan.home.run("ip link del wan");
+      await home.until(
+        BOUND,
+        ({ ActiveState, Result }) => ActiveState === "inactive" && Result === "success",
+      );
+      await plug();
+      await home.until(BOUND, ({ ActiveState }) => ActiveState === "active");
+      await takeAddress();
+      await home.until(BOUND, isConfirmed);
+      await home.run(`systemctl disable --now ${BOUND} && systemctl enable --now ${CLIENT}`);
+    });
+
+    it("stops cleanly and leaves no interface behind", async () => {
+      await home.run(`systemctl stop ${CLIENT}`);
+      expect(await home.show(CLIENT)).toMatchObject({ ActiveState: "inactive", Result: "success" });
+      await expect(wan.home.run("ip link show ht0")).rejects.toThrow();
+      await home.run(`systemctl start ${CLIENT}`);
+    });
+
+    it("is removed with configuration and state kept, and purged with all", async () => {
+      await home.run("dpkg --remove hometun");
+      await expect(home.run(`systemctl is-active ${CLIENT}`)).rejects.toThrow();
+      await home.run("test -f /etc/hometun/client.toml -a -d /var/lib/hometun");
+      await home.run("dpkg -i /opt/test/hometun_*.deb");
+      // What it was enabled for before, it still is.
+      expect(await home.run(`systemctl is-enabled ${CLIENT}`)).toBe("enabled\n");
+      await home.run("dpkg --purge hometun");
+      for (const path of [
+        "/etc/hometun",
+        "/var/lib/hometun",
+        "/usr/lib/hometun",
+        "/usr/bin/hometun",
+      ]) {
+        await home.run(`test ! -e ${path}`);
+      }
+      await home.run(`test -z "$(find /etc/systemd /var/lib/systemd -name '*hometun*')"`);
+    });
+  },
+);
