@@ -16,8 +16,15 @@
 
 import { MalformedError } from "../errors.ts";
 import { earliest, type Instant, later } from "../time.ts";
-import { GROUPS, type Group, type IkeSuite } from "./algorithms.ts";
+import type { Group, IkeSuite } from "./algorithms.ts";
 import { authenticate, distrust, type SignedParts } from "./authentication.ts";
+import {
+  acceptChild,
+  answerChild,
+  type ChildMaker,
+  type ChildSelectors,
+  isOfGroup,
+} from "./child-sa.ts";
 import {
   buildChildRequest,
   buildChildResponse,
@@ -41,16 +48,14 @@ import {
 } from "./exchanges/ike-auth.ts";
 import {
   buildIkeSaInitRequest,
-  type Hello,
   type InitiatorStart,
   processIkeSaInitResponse,
 } from "./exchanges/ike-sa-init.ts";
 import { buildInformational, processInformational } from "./exchanges/informational.ts";
 import { isSameIdentification } from "./identity.ts";
 import { IkeSa, type Received } from "./ike-sa.ts";
-import { beginKeyAgreement, type KeyAgreement } from "./key-agreement.ts";
+import { beginKeyAgreement } from "./key-agreement.ts";
 import {
-  deriveChildKeys,
   deriveIkeKeys,
   type IkeKeys,
   initialSkeyseed,
@@ -66,30 +71,30 @@ import {
   requestConfiguration,
 } from "./link.ts";
 import type { NatVerdict, Path } from "./nat-detection.ts";
-import {
-  type ChosenChild,
-  childProposals,
-  chooseChild,
-  chooseIke,
-  chosenChildProposal,
-  chosenIkeProposal,
-  ikeProposals,
-} from "./proposals.ts";
+import { childProposals, chooseIke, chosenIkeProposal, ikeProposals } from "./proposals.ts";
 import { Retransmission } from "./retransmission.ts";
 import {
   addressSelector,
   compareOctets,
   EVERYTHING,
-  isWithin,
   MULTICAST,
-  narrow,
   prefixSelector,
 } from "./selectors.ts";
+import type {
+  AcceptedInit,
+  ChildRecord,
+  PendingExchange,
+  Phase,
+  QueuedTask,
+  SaRecord,
+  SessionRole,
+  Task,
+  Transcript,
+} from "./session-state.ts";
 import type {
   ChildSa,
   CloseReason,
   Directory,
-  HomeOptions,
   MessageInput,
   PeerPolicy,
   SessionEffect,
@@ -127,112 +132,6 @@ const TEMPORARY_RETRY_MS = 1_000;
 const REPLACED_MS = 60_000;
 /** What an authenticated peer can make us hold. */
 const MAXIMUM_CHILDREN = 8;
-
-type Task =
-  | { readonly kind: "rekey-child"; readonly spi: number; readonly group?: Group }
-  | {
-      readonly kind: "create-child";
-      readonly localSelectors: readonly TrafficSelector[];
-      readonly remoteSelectors: readonly TrafficSelector[];
-    }
-  | { readonly kind: "delete-children"; readonly spis: readonly number[] }
-  | { readonly kind: "rekey-ike"; readonly group?: Group }
-  | { readonly kind: "information"; readonly authLifetime?: number }
-  | { readonly kind: "close" };
-
-interface QueuedTask {
-  readonly task: Task;
-  readonly notBefore: Instant | undefined;
-}
-
-/** A request of ours that is not answered yet, with what its answer needs. */
-type PendingExchange =
-  | { readonly kind: "auth"; readonly spi: number }
-  | {
-      readonly kind: "child";
-      readonly task: Task;
-      readonly spi: number;
-      readonly nonce: Uint8Array;
-      readonly agreement: KeyAgreement | undefined;
-      readonly child: ChildPart;
-      readonly rekeyed: ChildRecord | undefined;
-    }
-  | {
-      readonly kind: "ike";
-      readonly task: Task;
-      readonly spi: IkeSpi;
-      readonly nonce: Uint8Array;
-      readonly agreement: KeyAgreement;
-      readonly suites: readonly IkeSuite[];
-    }
-  | { readonly kind: "delete-children"; readonly spis: readonly number[] }
-  | { readonly kind: "delete-ike" }
-  | { readonly kind: "information" };
-
-interface SaRecord {
-  readonly sa: IkeSa;
-  readonly bornAt: Instant;
-  /** `replaced`: it has a successor. `closing`: we have asked to delete it. */
-  state: "current" | "candidate" | "replaced" | "closing";
-  exchange: PendingExchange | undefined;
-  /** The peer has used it. */
-  isConfirmed: boolean;
-  /** When one that the peer should have deleted is forgotten. */
-  overdueAt: Instant | undefined;
-  /** The successor the peer began to make while we were making ours. */
-  rival: { readonly record: SaRecord; readonly nonces: Nonces } | undefined;
-}
-
-interface ChildRecord {
-  readonly sa: ChildSa;
-  /** `replaced`: it has a successor, and who made that deletes this. `deleting`: we have asked to delete it. */
-  state: "installed" | "rekeying" | "replaced" | "deleting";
-  /** The successor that the peer made; sending with it waits until this one is deleted. */
-  successor: ChildRecord | undefined;
-  rival: { readonly record: ChildRecord; readonly nonces: Nonces } | undefined;
-  /** When a replaced one is deleted even though that is the peer's part. */
-  overdueAt: Instant | undefined;
-}
-
-type Phase =
-  | { readonly kind: "idle" }
-  | {
-      readonly kind: "init";
-      readonly start: InitiatorStart;
-      readonly request: Uint8Array;
-      readonly retransmission: Retransmission;
-      readonly restarts: number;
-      readonly refused: number | undefined;
-    }
-  | {
-      readonly kind: "authenticating";
-      readonly transcript: Transcript;
-      readonly expiresAt: Instant | undefined;
-    }
-  | { readonly kind: "established" }
-  | { readonly kind: "closed" };
-
-/** What IKE_AUTH authenticates. */
-interface Transcript {
-  readonly request: Uint8Array;
-  readonly response: Uint8Array;
-  readonly nonces: Nonces;
-}
-
-/** What a gateway's session begins with: IKE_SA_INIT, as the responder has answered it. */
-export interface AcceptedInit {
-  readonly initiatorSpi: IkeSpi;
-  readonly responderSpi: IkeSpi;
-  readonly hello: Hello;
-  readonly agreement: KeyAgreement;
-  readonly transcript: Transcript;
-  readonly path: Path;
-  readonly encapsulated: boolean;
-}
-
-export type SessionRole =
-  | { readonly kind: "home"; readonly options: HomeOptions; readonly path: Path }
-  | { readonly kind: "gateway"; readonly directory: Directory };
 
 export class IkeSession {
   readonly #role: SessionRole;
@@ -788,7 +687,7 @@ export class IkeSession {
     this.#phase = { kind: "established" };
     this.#policy = policy;
     const identification = identificationPayload("IDr", policy.identity);
-    const granted = this.#grant(record, request, policy, directory, transcript.nonces, now);
+    const granted = this.#grant(record, request, policy, directory, transcript.nonces);
     this.#emit({
       kind: "established",
       peer,
@@ -817,7 +716,6 @@ export class IkeSession {
     policy: PeerPolicy,
     directory: Directory,
     nonces: Nonces,
-    now: Instant,
   ) {
     const none = { configuration: undefined, record: undefined };
     if (request.configuration === undefined) {
@@ -831,15 +729,14 @@ export class IkeSession {
     }
     this.#assignment = grant.assignment;
     this.#allowed = { local: [EVERYTHING], remote: grant.homeSelectors };
-    const made = this.#makeAnswered(record, request.child, undefined, this.#allowed, {
+    const made = answerChild(this.#maker(record), request.child, undefined, this.#allowed, {
       nonces,
       withGroups: false,
-      now,
     });
     if (typeof made === "number") return { ...none, child: made };
     // There is no key exchange of its own that could be of the wrong group.
     if ("invalidKe" in made) return { ...none, child: NotifyType.noProposalChosen as number };
-    return { configuration: grant.reply, record: made.record, child: made.child };
+    return { configuration: grant.reply, record: recordOf(made.sa), child: made.child };
   }
 
   /** The home's part. */
@@ -895,14 +792,14 @@ export class IkeSession {
     if (assignment !== undefined) {
       this.#allowed = { local: homeSelectors(assignment), remote: [EVERYTHING] };
     }
-    const made = this.#makeAccepted(record, response.child, {
+    const accepted = acceptChild(this.#maker(record), response.child, {
       spi,
       nonces: transcript.nonces,
       withGroups: false,
       proposed: { local: HOME_PROPOSES, remote: [EVERYTHING] },
     });
     // Nothing to send from, or something we did not ask for: the SA cannot be used.
-    if (assignment === undefined || made === undefined) {
+    if (assignment === undefined || accepted === undefined) {
       this.#enqueue({ kind: "close" });
       this.#emit({
         kind: "child-refused",
@@ -911,7 +808,7 @@ export class IkeSession {
       });
       return;
     }
-    this.#created(made, undefined, "now");
+    this.#created(recordOf(accepted), undefined, "now");
   }
 
   // ---- CREATE_CHILD_SA for Child SAs
@@ -964,18 +861,18 @@ export class IkeSession {
       old === undefined
         ? this.#allowedFurther
         : { local: old.sa.localSelectors, remote: old.sa.remoteSelectors };
-    const made = this.#makeAnswered(record, request.child, request.keyExchange, allowed, {
+    const made = answerChild(this.#maker(record), request.child, request.keyExchange, allowed, {
       nonces,
       withGroups: true,
-      now,
     });
     if (typeof made === "number") return refusal(made);
     if ("invalidKe" in made) return [invalidKePayload(made.invalidKe)];
     const { agreement, child } = made;
-    this.#created(made.record, old?.sa.inbound.spi, "deferred");
+    const next = recordOf(made.sa);
+    this.#created(next, old?.sa.inbound.spi, "deferred");
     if (old !== undefined) {
-      old.successor = made.record;
-      if (old.state === "rekeying") old.rival = { record: made.record, nonces };
+      old.successor = next;
+      if (old.state === "rekeying") old.rival = { record: next, nonces };
       else {
         old.state = "replaced";
         old.overdueAt = later(now, REPLACED_MS);
@@ -1025,7 +922,7 @@ export class IkeSession {
     }
     if (response.kind === "ike") throw new MalformedError("ikev2", "wrong-protocol", "not ESP");
     const nonces = { initiator: exchange.nonce, responder: response.nonce };
-    const made = this.#makeAccepted(record, response.child, {
+    const accepted = acceptChild(this.#maker(record), response.child, {
       spi: exchange.spi,
       nonces,
       withGroups: true,
@@ -1036,7 +933,7 @@ export class IkeSession {
       ...(exchange.agreement === undefined ? {} : { agreement: exchange.agreement }),
       ...(response.keyExchange === undefined ? {} : { keyExchange: response.keyExchange }),
     });
-    if (made === undefined) {
+    if (accepted === undefined) {
       // The peer has an SA that we cannot use.
       if (rekeyed?.state === "rekeying") rekeyed.state = "installed";
       this.#enqueue({ kind: "delete-children", spis: [exchange.spi] });
@@ -1047,6 +944,7 @@ export class IkeSession {
       });
       return;
     }
+    const made = recordOf(accepted);
     this.#created(made, rekeyed?.sa.inbound.spi, "now", rekeyed?.rival === undefined);
     if (rekeyed === undefined) return;
     this.#settleChildRekey(rekeyed, made, nonces, now);
@@ -1120,125 +1018,15 @@ export class IkeSession {
     this.#emit({ kind: "child-refused", notifyType, rekeyed: rekeyed?.sa.inbound.spi });
   }
 
-  // ---- making Child SAs
-
-  /** As responder of the exchange. A number is the notification that refuses. */
-  #makeAnswered(
-    record: SaRecord,
-    asked: ChildPart,
-    keyExchange: ChildRequest["keyExchange"],
-    allowed: ChildSelectors,
-    options: { readonly nonces: Nonces; readonly withGroups: boolean; readonly now: Instant },
-  ): number | { readonly invalidKe: Group } | MadeChild {
-    const { withGroups } = options;
-    const chosen = chooseChild(asked.proposals, this.#settings.childSuites, { withGroups });
-    if (chosen === undefined) return NotifyType.noProposalChosen;
-    const remote = narrow(asked.initiatorSelectors, allowed.remote);
-    const local = narrow(asked.responderSelectors, allowed.local);
-    if (remote.length === 0 || local.length === 0) return NotifyType.tsUnacceptable;
-    const agreement =
-      chosen.group === undefined ? undefined : beginKeyAgreement(chosen.group, this.#ports.random);
-    if (agreement !== undefined && !isOfGroup(keyExchange, agreement.group)) {
-      return { invalidKe: agreement.group };
-    }
-    const spi = this.#ports.allocateSpi();
-    const secret =
-      keyExchange === undefined ? undefined : agreement?.sharedSecret(keyExchange.publicValue);
-    const child = this.#makeChild(record, chosen, {
-      spi,
-      nonces: options.nonces,
-      secret,
-      weBegan: false,
-      selectors: { local, remote },
-    });
+  /** What a Child SA is made with. */
+  #maker({ sa }: SaRecord): ChildMaker {
     return {
-      record: child,
-      agreement,
-      child: {
-        proposals: [chosenChildProposal(chosen, spi)],
-        initiatorSelectors: remote,
-        responderSelectors: local,
-      },
-    };
-  }
-
-  /** As initiator of the exchange. Undefined when the answer is not one of what we proposed. */
-  #makeAccepted(
-    record: SaRecord,
-    answered: ChildPart,
-    options: {
-      readonly spi: number;
-      readonly nonces: Nonces;
-      readonly withGroups: boolean;
-      readonly proposed: ChildSelectors;
-      readonly agreement?: KeyAgreement;
-      readonly keyExchange?: NonNullable<ChildRequest["keyExchange"]>;
-    },
-  ): ChildRecord | undefined {
-    const { proposed, agreement, keyExchange } = options;
-    if (answered.proposals.length !== 1) return undefined;
-    const suites = this.#settings.childSuites;
-    const chosen = chooseChild(answered.proposals, suites, { withGroups: options.withGroups });
-    const selectors = {
-      local: answered.initiatorSelectors,
-      remote: answered.responderSelectors,
-    };
-    if (chosen === undefined || selectors.local.length === 0 || selectors.remote.length === 0) {
-      return undefined;
-    }
-    if (
-      !isWithin(selectors.local, proposed.local) ||
-      !isWithin(selectors.remote, proposed.remote)
-    ) {
-      return undefined;
-    }
-    if (chosen.group !== agreement?.group) return undefined;
-    if (agreement !== undefined && !isOfGroup(keyExchange, agreement.group)) return undefined;
-    const secret =
-      keyExchange === undefined ? undefined : agreement?.sharedSecret(keyExchange.publicValue);
-    return this.#makeChild(record, chosen, {
-      spi: options.spi,
-      nonces: options.nonces,
-      secret,
-      weBegan: true,
-      selectors,
-    });
-  }
-
-  #makeChild(
-    record: SaRecord,
-    chosen: ChosenChild,
-    options: {
-      readonly spi: number;
-      readonly nonces: Nonces;
-      readonly secret: Uint8Array | undefined;
-      readonly weBegan: boolean;
-      readonly selectors: ChildSelectors;
-    },
-  ): ChildRecord {
-    const { suite, extendedSequenceNumbers } = chosen;
-    const { weBegan, secret, nonces } = options;
-    const keys = deriveChildKeys({
-      prf: record.sa.suite.prf,
-      d: record.sa.keys.d,
-      nonces,
-      suite,
-      ...(secret === undefined ? {} : { secret }),
-    });
-    const outbound = weBegan ? keys.initiatorToResponder : keys.responderToInitiator;
-    const inbound = weBegan ? keys.responderToInitiator : keys.initiatorToResponder;
-    return {
-      sa: {
-        inbound: { spi: options.spi, suite, extendedSequenceNumbers, ...inbound },
-        outbound: { spi: chosen.peerSpi, suite, extendedSequenceNumbers, ...outbound },
-        localSelectors: options.selectors.local,
-        remoteSelectors: options.selectors.remote,
-        encapsulation: this.#isTranslated || this.#settings.forceEncapsulation ? "udp" : "esp",
-      },
-      state: "installed",
-      successor: undefined,
-      rival: undefined,
-      overdueAt: undefined,
+      suites: this.#settings.childSuites,
+      random: this.#ports.random,
+      allocateSpi: this.#ports.allocateSpi,
+      prf: sa.suite.prf,
+      d: sa.keys.d,
+      encapsulation: this.#isTranslated || this.#settings.forceEncapsulation ? "udp" : "esp",
     };
   }
 
@@ -1657,15 +1445,14 @@ export class IkeSession {
   }
 }
 
-interface ChildSelectors {
-  readonly local: readonly TrafficSelector[];
-  readonly remote: readonly TrafficSelector[];
-}
-
-interface MadeChild {
-  readonly record: ChildRecord;
-  readonly agreement: KeyAgreement | undefined;
-  readonly child: ChildPart;
+function recordOf(sa: ChildSa): ChildRecord {
+  return {
+    sa,
+    state: "installed",
+    successor: undefined,
+    rival: undefined,
+    overdueAt: undefined,
+  };
 }
 
 function signedBy(
@@ -1694,10 +1481,6 @@ function homeSelectors(assignment: Assignment): readonly TrafficSelector[] {
 
 function lowest({ initiator, responder }: Nonces): Uint8Array {
   return compareOctets(initiator, responder) < 0 ? initiator : responder;
-}
-
-function isOfGroup(keyExchange: { readonly group: number } | undefined, group: Group): boolean {
-  return keyExchange?.group === GROUPS[group].transform;
 }
 
 function isSameSuite(a: IkeSuite, b: IkeSuite): boolean {
