@@ -1,19 +1,23 @@
-/** The LAN's part of the composition root: opens its adapters and gives them to its cores. */
+/** The part of the composition root for what lives behind the tunnel: the LAN and its firewall. */
 
 import { enableForwarding } from "../common/adapters/forwarding.ts";
 import { openLanLinks } from "../common/adapters/lan-link.ts";
 import { RouteGroup, type RouteSocket } from "../common/adapters/netlink-socket.ts";
+import { runProgramOnce } from "../common/adapters/program.ts";
 import { RouterSocket } from "../common/adapters/router-socket.ts";
 import type { StateDirectory } from "../common/adapters/state-directory.ts";
 import type { Clock } from "../common/adapters/system-clock.ts";
-import { readTextFile, replaceTextFile } from "../common/adapters/text-file.ts";
+import { readTextFile, removeFile, replaceTextFile } from "../common/adapters/text-file.ts";
 import type { Logger } from "../common/runtime/log.ts";
 import type { ClientConfig } from "./config.ts";
+import { HomeFirewall } from "./firewall/firewall.ts";
 import { ExportedLan } from "./lan/exported-lan.ts";
 import { BuiltInLan, type LanSide } from "./lan/lan.ts";
 
 /** Everybody may read what to tell the hosts. */
 const EXPORT_MODE = 0o644;
+/** Milliseconds; nft takes some 20. */
+const NFT_TIMEOUT = 30_000;
 const GROUPS = [RouteGroup.link, RouteGroup.ipv6Address] as const;
 
 export interface LanAdapters {
@@ -45,5 +49,24 @@ export function assembleLan(config: ClientConfig, adapters: LanAdapters): LanSid
       read: () => readTextFile(file),
       write: (text) => replaceTextFile(file, text),
     },
+  });
+}
+
+/** The firewall between tunnel and LAN, if there is to be one. */
+export function assembleFirewall(
+  { firewall, tunnel }: ClientConfig,
+  { state, log }: Pick<LanAdapters, "state" | "log">,
+): HomeFirewall {
+  const file = state.path("firewall");
+  return new HomeFirewall({
+    config: firewall,
+    interfaceName: tunnel.interfaceName,
+    nft: (input) => runProgramOnce({ command: ["nft", "-f", "-"], input, timeoutMs: NFT_TIMEOUT }),
+    marker: {
+      exists: () => readTextFile(file) !== undefined,
+      set: () => replaceTextFile(file, ""),
+      remove: () => removeFile(file),
+    },
+    log,
   });
 }

@@ -17,7 +17,7 @@ import type { Logger } from "../common/runtime/log.ts";
 import { Closers, Failure, type Task, untilAborted } from "../common/runtime/tasks.ts";
 import { VERSION } from "../common/version.ts";
 import { AddressWatcher } from "./address-watch/watcher.ts";
-import { assembleLan } from "./assemble-lan.ts";
+import { assembleFirewall, assembleLan } from "./assemble-lan.ts";
 import type { ClientConfig } from "./config.ts";
 import { HomeTunnel } from "./home-tunnel.ts";
 import { clientMetrics } from "./metrics.ts";
@@ -39,6 +39,9 @@ export function assemble(config: ClientConfig, log: Logger): Task[] {
         const state = closers.add(openStateDirectory(config.stateDirectory));
         const sequences = closers.add(new SequenceFile(state.path("sequence-numbers")));
         const socket = closers.add(new RouteSocket());
+        // Before there is a tunnel, and until there is none any more.
+        const firewall = closers.add(assembleFirewall(config, { state, log }));
+        await firewall.open();
         const { dataPlane, reason } = await openDataPlane(config.dataPlane, {
           owner: "client",
           local: undefined,

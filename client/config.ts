@@ -36,6 +36,12 @@ import {
   isInPrefix,
 } from "../common/ip/address.ts";
 import type { Encapsulation } from "../common/tunnel/tunnel.ts";
+import {
+  type FirewallConfig,
+  firewallFields,
+  firewallMistakes,
+  firewallOf,
+} from "./firewall/firewall-config.ts";
 import { type LanConfig, lanFields, lanMistakes, lanOf } from "./lan/lan-config.ts";
 
 export const CLIENT_DEFAULTS = {
@@ -58,6 +64,8 @@ export interface ClientConfig {
   readonly controlSocket: string;
   /** The home's LAN, if hometun looks after it. */
   readonly lan: LanConfig | undefined;
+  /** What keeps out of it what nobody asked for. */
+  readonly firewall: FirewallConfig;
   /** Where metrics are served; absent: nowhere. */
   readonly metrics: MetricsListen | undefined;
   /** Whether they may be served beyond this machine. */
@@ -122,6 +130,7 @@ const clientTable = table({
   "control-socket": socketPath.default(CLIENT_DEFAULTS.controlSocket),
   ...metricsFields,
   ...lanFields,
+  ...firewallFields,
   log: logTable,
 }).transform(
   (fields): ClientConfig => ({
@@ -132,6 +141,7 @@ const clientTable = table({
     dataPlane: fields["data-plane"],
     controlSocket: fields["control-socket"],
     lan: lanOf(fields),
+    firewall: firewallOf(fields),
     metrics: fields.metrics,
     allowRemoteMetrics: fields["allow-remote-metrics"],
     log: fields.log,
@@ -151,6 +161,7 @@ export function parseClientConfig(source: Source): Outcome<ClientConfig> {
     ...remoteMetrics(checked.value, source.file),
     ...contradictions(checked.value, source.file),
     ...lanMistakes(checked.value, source.file),
+    ...firewallMistakes(checked.value, source.file),
   ]);
 }
 

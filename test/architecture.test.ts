@@ -40,6 +40,8 @@ const rules = [
     from: [
       ...cores,
       "client/announce",
+      "client/firewall/open-port.ts",
+      "client/firewall/ruleset.ts",
       "client/lan/router-advertiser.ts",
       "client/lan/subnets.ts",
       "client/lan/former-prefixes.ts",

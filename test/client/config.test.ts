@@ -59,6 +59,7 @@ it("fills every default", () => {
       dataPlane: "userspace",
       controlSocket: "/run/hometun/client.sock",
       lan: undefined,
+      firewall: { enabled: false, open: [] },
       metrics: undefined,
       allowRemoteMetrics: false,
       log: { level: "info", format: "auto" },

@@ -1,0 +1,96 @@
+import { describe, expect, it } from "vitest";
+import { HomeFirewall, type NftOutcome } from "../../../client/firewall/firewall.ts";
+import { parseOpenPort } from "../../../client/firewall/open-port.ts";
+import { firewallRuleset, firewallTable } from "../../../client/firewall/ruleset.ts";
+import { SystemError } from "../../../common/errors.ts";
+import { openLog } from "../../../common/runtime/log.ts";
+
+const GOOD: NftOutcome = { status: 0, stderr: "" };
+
+const setUp = (enabled: boolean, options: { marked?: boolean; outcome?: NftOutcome } = {}) => {
+  const loaded: string[] = [];
+  const state = { marked: options.marked ?? false };
+  const firewall = new HomeFirewall({
+    config: { enabled, open: [] },
+    interfaceName: "ht0",
+    nft: (text) => {
+      loaded.push(text);
+      return Promise.resolve(options.outcome ?? GOOD);
+    },
+    marker: {
+      exists: () => state.marked,
+      set: () => {
+        state.marked = true;
+      },
+      remove: () => {
+        state.marked = false;
+      },
+    },
+    log: openLog({ level: "error", format: "json" }),
+  });
+  return { firewall, loaded, state };
+};
+
+describe("the home's firewall", () => {
+  it("stands from open to close", async () => {
+    const { firewall, loaded, state } = setUp(true);
+    await firewall.open();
+    expect(loaded).toEqual([firewallRuleset({ interfaceName: "ht0", open: [] })]);
+    expect(state.marked).toBe(true);
+    await firewall.close();
+    expect(loaded[1]).toBe("table inet hometun {}\ndelete table inet hometun\n");
+    expect(state.marked).toBe(false);
+  });
+
+  it("touches nothing when it is off", async () => {
+    const { firewall, loaded } = setUp(false);
+    await firewall.open();
+    await firewall.close();
+    expect(loaded).toEqual([]);
+  });
+
+  it("that is switched off after a crash is taken down", async () => {
+    const { firewall, loaded, state } = setUp(false, { marked: true });
+    await firewall.open();
+    expect(loaded).toEqual(["table inet hometun {}\ndelete table inet hometun\n"]);
+    expect(state.marked).toBe(false);
+  });
+
+  it("that nft refuses fails with nft's own words", async () => {
+    const outcome = { status: 1, stderr: "Error: Could not process rule: Operation not permitted" };
+    const { firewall, loaded } = setUp(true, { outcome });
+    await expect(firewall.open()).rejects.toThrow(/Operation not permitted; or set firewall/);
+    await firewall.close();
+    expect(loaded).toHaveLength(1);
+  });
+
+  it("without nft says which package to install", async () => {
+    const firewall = new HomeFirewall({
+      config: { enabled: true, open: [] },
+      interfaceName: "ht0",
+      nft: () => Promise.reject(new SystemError("run nft", "ENOENT")),
+      marker: { exists: () => false, set: () => undefined, remove: () => undefined },
+      log: openLog({ level: "error", format: "json" }),
+    });
+    await expect(firewall.open()).rejects.toThrow(
+      "cannot install the firewall: ENOENT (nft is missing: install the package nftables, or set firewall = false)",
+    );
+  });
+});
+
+describe("the ruleset", () => {
+  it("has one line for each open port", () => {
+    const open = ["tcp 2001:db8:a:1::10 443,8000-8010", "esp 2001:db8:a:1::/64"].flatMap(
+      (text) => parseOpenPort(text) ?? [],
+    );
+    const text = firewallRuleset({ interfaceName: "ht0", open });
+    expect(text).toContain(
+      "\n    ip6 daddr 2001:db8:a:1::10 tcp dport { 443, 8000-8010 } accept\n",
+    );
+    expect(text).toContain("\n    ip6 daddr 2001:db8:a:1::/64 meta l4proto esp accept\n");
+  });
+
+  it("of another tunnel stands in a table of its own", () => {
+    expect([firewallTable("ht0"), firewallTable("ht1")]).toEqual(["hometun", "hometun-ht1"]);
+  });
+});
