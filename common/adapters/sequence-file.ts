@@ -41,14 +41,15 @@ const CHECKSUM = RECORD - 4;
 const Kind = { outbound: 1, inbound: 2, spent: 3 } as const;
 
 const WINDOW_SIZE = 1024; // packets
+const WINDOW_LENGTH = ReplayWindow.snapshotLength(WINDOW_SIZE); // octets
 /** Numbers reserved at a time: two seconds at 130,000 packets a second. */
 const RESERVE = 1 << 18;
 const LARGEST_32 = 2 ** 32 - 1;
 const LARGEST_EXTENDED = Number.MAX_SAFE_INTEGER;
 
+/** Where a record stands in the file, and whether its checksum was right. */
 interface StoredRecord {
-  readonly index: number;
-  readonly octets: Buffer;
+  readonly offset: number;
   readonly sound: boolean;
 }
 
@@ -56,7 +57,10 @@ export class SequenceFile implements SequenceStore {
   readonly #path: string;
   readonly #fd: number;
   readonly #records = new Map<string, StoredRecord>();
-  #count = 0;
+  /** The file's content; records have no objects of their own, since there are thousands. */
+  #octets = Buffer.from(HEADER);
+  /** How much of `#octets` is in use. */
+  #length = RECORD;
   /** Written to since the last sync. */
   #unsynced = false;
   #flushing = false;
@@ -80,11 +84,11 @@ export class SequenceFile implements SequenceStore {
     if (isSingleUse && stored !== undefined) throw usedUp(keys);
     const record = this.#open(fingerprint, isSingleUse ? Kind.spent : Kind.outbound);
     const largest = keys.extendedSequenceNumbers ? LARGEST_EXTENDED : LARGEST_32;
-    const next = Number(record.octets.readBigUInt64BE(NUMBER)) || 1;
+    const next = Number(this.#octets.readBigUInt64BE(record.offset + NUMBER)) || 1;
     if (next > largest) throw usedUp(keys);
     const reserve = (from: number) => {
       const limit = Math.min(from + RESERVE, largest + 1);
-      record.octets.writeBigUInt64BE(BigInt(limit), NUMBER);
+      this.#octets.writeBigUInt64BE(BigInt(limit), record.offset + NUMBER);
       this.#write(record);
       return limit;
     };
@@ -99,7 +103,7 @@ export class SequenceFile implements SequenceStore {
         });
       },
       release: (from) => {
-        record.octets.writeBigUInt64BE(BigInt(from), NUMBER);
+        this.#octets.writeBigUInt64BE(BigInt(from), record.offset + NUMBER);
         this.#write(record);
       },
     };
@@ -110,12 +114,14 @@ export class SequenceFile implements SequenceStore {
     const known = this.#stored(fingerprint) !== undefined;
     const record = this.#open(fingerprint, Kind.inbound);
     const window = new ReplayWindow(WINDOW_SIZE);
-    const place = record.octets.subarray(WINDOW, WINDOW + ReplayWindow.snapshotLength(WINDOW_SIZE));
-    if (known) window.restore(place);
+    const start = record.offset + WINDOW;
+    // Taken anew each time: the content moves when it grows.
+    const place = () => this.#octets.subarray(start, start + WINDOW_LENGTH);
+    if (known) window.restore(place());
     return {
       window,
       record: () => {
-        window.snapshot(place);
+        window.snapshot(place());
         this.#write(record);
       },
     };
@@ -164,13 +170,12 @@ export class SequenceFile implements SequenceStore {
       const hint = `it is not a file of sequence numbers; with new keys (hometun keygen) it may be removed`;
       throw new SystemError(`read ${this.#path}`, "EINVAL", { hint });
     }
-    this.#count = Math.floor(size / RECORD) - 1;
-    for (let index = 0; index < this.#count; index++) {
-      const start = (index + 1) * RECORD;
-      const record = Buffer.from(octets.subarray(start, start + RECORD));
-      const sound = crc32(record.subarray(0, CHECKSUM)) === record.readUInt32BE(CHECKSUM);
-      const fingerprint = record.toString("hex", 0, FINGERPRINT);
-      this.#records.set(fingerprint, { index, octets: record, sound });
+    this.#octets = octets;
+    // A record that a power cut left half appended was never used.
+    this.#length = size - (size % RECORD);
+    for (let offset = RECORD; offset < this.#length; offset += RECORD) {
+      const sound = this.#checksumOf(offset) === octets.readUInt32BE(offset + CHECKSUM);
+      this.#records.set(octets.toString("hex", offset, offset + FINGERPRINT), { offset, sound });
     }
   }
 
@@ -187,24 +192,33 @@ export class SequenceFile implements SequenceStore {
   #open(fingerprint: string, kind: number): StoredRecord {
     const standing = this.#records.get(fingerprint);
     if (standing !== undefined) return standing;
-    const octets = Buffer.alloc(RECORD);
-    octets.write(fingerprint, "hex");
-    octets[KIND] = kind;
-    const record = { index: this.#count, octets, sound: true };
-    this.#count += 1;
+    const record = { offset: this.#length, sound: true };
+    this.#length += RECORD;
+    if (this.#length > this.#octets.length) {
+      const larger = Buffer.alloc(Math.max(2 * this.#octets.length, this.#length));
+      this.#octets.copy(larger);
+      this.#octets = larger;
+    }
+    this.#octets.fill(0, record.offset, this.#length);
+    this.#octets.write(fingerprint, record.offset, "hex");
+    this.#octets[record.offset + KIND] = kind;
     this.#records.set(fingerprint, record);
     this.#write(record);
     return record;
   }
 
-  #write({ index, octets }: StoredRecord): void {
-    octets.writeUInt32BE(crc32(octets.subarray(0, CHECKSUM)), CHECKSUM);
+  #write({ offset }: StoredRecord): void {
+    this.#octets.writeUInt32BE(this.#checksumOf(offset), offset + CHECKSUM);
     try {
-      writeSync(this.#fd, octets, 0, RECORD, (index + 1) * RECORD);
+      writeSync(this.#fd, this.#octets, offset, RECORD, offset);
     } catch (cause) {
       throw this.#failure("write", cause);
     }
     this.#unsynced = true;
+  }
+
+  #checksumOf(offset: number): number {
+    return crc32(this.#octets.subarray(offset, offset + CHECKSUM));
   }
 
   #failure(doing: string, cause: unknown): SystemError {

@@ -48,14 +48,25 @@ export function openProgram(
 export async function runProgram(program: Command, args: readonly string[]): Promise<never> {
   // `status | head` is no failure.
   process.stdout.on("error", () => process.exit(ExitStatus.ok));
+  const status = await run(program, args);
+  // What goes through a pipe is written by and by, and exiting does not wait.
+  await Promise.all([drained(process.stdout), drained(process.stderr)]);
+  process.exit(status);
+}
+
+async function run(program: Command, args: readonly string[]): Promise<number> {
   try {
     await program.parseAsync(args, { from: "user" });
-    process.exit(ExitStatus.ok);
+    return ExitStatus.ok;
   } catch (error) {
     const { lines, status } = tell(error, program.name());
     for (const line of lines) process.stderr.write(`${line}\n`);
-    process.exit(status);
+    return status;
   }
+}
+
+function drained(stream: NodeJS.WriteStream): Promise<void> {
+  return new Promise((resolve) => stream.write("", () => resolve()));
 }
 
 /** What to say of an error, and the exit status. Only what we did not expect shows where it came from. */

@@ -21,7 +21,32 @@ const OSSL_PARAM_UTF8_STRING = 4;
 const OSSL_PARAM_LENGTH = 40;
 const DIGEST_LENGTH = 32; // octets of SHA-256, of which the ICV is the first 16 (RFC 4868)
 const SALT_LENGTH = 4; // octets, RFC 4106 section 4
+const CBC_IV_LENGTH = 16; // octets
 const IV_POOL = 16; // CBC IVs fetched from OpenSSL's generator at once
+
+// offsets in the work space
+const NONCE = 0; // salt and IV
+const ASSOCIATED = 16; // SPI, high and low half of the sequence number
+const HIGH = 20; // the high half, where the associated data has it
+const WRITTEN = 32; // what OpenSSL says it wrote: int or size_t
+const DIGEST = 40;
+const SCRATCH_LENGTH = DIGEST + DIGEST_LENGTH;
+
+/**
+ * What OpenSSL reads and writes besides packets, off the JavaScript heap. One for all SAs: each call is over before the
+ * next begins, and a thousand homes need no thousand of them.
+ */
+class WorkSpace {
+  readonly scratch = new Slab(SCRATCH_LENGTH);
+  readonly nonce = this.scratch.address(NONCE, 12);
+  readonly associated = this.scratch.address(ASSOCIATED, 12);
+  readonly high = this.scratch.address(HIGH, 4);
+  readonly written = this.scratch.address(WRITTEN, 8);
+  readonly digest = this.scratch.address(DIGEST, DIGEST_LENGTH);
+  /** Random octets for the IVs of CBC; each is used once. */
+  readonly ivs = new Slab(IV_POOL * CBC_IV_LENGTH);
+  ivsUsed = IV_POOL;
+}
 
 const evp = bindEvp();
 
@@ -45,24 +70,14 @@ interface SecurityAssociationParts {
   readonly direction: "outbound" | "inbound";
 }
 
-// offsets in the scratch memory of an SA, which lies off the JavaScript heap
-const NONCE = 0; // salt and IV
-const ASSOCIATED = 16; // SPI, high and low half of the sequence number
-const HIGH = 20; // the high half, where the associated data has it
-const WRITTEN = 32; // what OpenSSL says it wrote: int or size_t
-const DIGEST = 40;
-const SCRATCH_LENGTH = DIGEST + DIGEST_LENGTH;
-
 /** RFC 4106. The IV is the sequence number: unique by construction, as GCM needs above all. */
 class EvpGcm implements EspTransform<Slab> {
   readonly sizes: TransformSizes;
   readonly #evp: Evp;
   readonly #outbound: boolean;
   readonly #extended: boolean;
-  readonly #scratch = new Slab(SCRATCH_LENGTH);
-  readonly #nonce = this.#scratch.address(NONCE, 12);
-  readonly #associated = this.#scratch.address(ASSOCIATED, 12);
-  readonly #written = this.#scratch.address(WRITTEN, 8);
+  readonly #work: WorkSpace;
+  #salt: number;
   #context: number;
 
   constructor(evp: Evp, { keys, facts, direction }: SecurityAssociationParts) {
@@ -70,7 +85,9 @@ class EvpGcm implements EspTransform<Slab> {
     this.#evp = evp;
     this.#outbound = direction === "outbound";
     this.#extended = keys.extendedSequenceNumbers;
-    this.#scratch.octets.set(keys.companion, NONCE);
+    this.#work = evp.work;
+    const { companion } = keys;
+    this.#salt = new DataView(companion.buffer, companion.byteOffset).getUint32(0);
     this.#context = keyedCipher(evp, gcmCipher(evp, facts), keys.encryptionKey, this.#outbound);
   }
 
@@ -83,14 +100,15 @@ class EvpGcm implements EspTransform<Slab> {
     const text = memory.address(start, length);
     memory.view.setUint32(iv, high);
     memory.view.setUint32(iv + 4, low);
-    const nonce = this.#scratch.view;
+    const { written } = this.#work;
+    const nonce = this.#work.scratch.view;
+    nonce.setUint32(NONCE, this.#salt);
     nonce.setUint32(NONCE + SALT_LENGTH, high);
     nonce.setUint32(NONCE + SALT_LENGTH + 4, low);
     const associated = this.#extended ? this.#associate(memory, offset, high) : packet;
     const { encryptInit, encryptUpdate, encryptFinal, cipherControl } = this.#evp;
-    const written = this.#written;
     const sealed =
-      encryptInit(context, 0, 0, 0, this.#nonce) === 1 &&
+      encryptInit(context, 0, 0, 0, this.#work.nonce) === 1 &&
       encryptUpdate(context, 0, written, associated, this.#extended ? 12 : 8) === 1 &&
       encryptUpdate(context, text, written, text, length) === 1 &&
       encryptFinal(context, text + length, written) === 1 &&
@@ -105,14 +123,15 @@ class EvpGcm implements EspTransform<Slab> {
     const start = iv + sizes.iv;
     const packet = memory.address(offset, start - offset + length + sizes.icv);
     const text = memory.address(start, length);
-    const nonce = this.#scratch.view;
+    const { written } = this.#work;
+    const nonce = this.#work.scratch.view;
+    nonce.setUint32(NONCE, this.#salt);
     nonce.setUint32(NONCE + SALT_LENGTH, memory.view.getUint32(iv));
     nonce.setUint32(NONCE + SALT_LENGTH + 4, memory.view.getUint32(iv + 4));
     const associated = this.#extended ? this.#associate(memory, offset, high) : packet;
     const { decryptInit, decryptUpdate, decryptFinal, cipherControl, clearErrors } = this.#evp;
-    const written = this.#written;
     const authentic =
-      decryptInit(context, 0, 0, 0, this.#nonce) === 1 &&
+      decryptInit(context, 0, 0, 0, this.#work.nonce) === 1 &&
       cipherControl(context, EVP_CTRL_AEAD_SET_TAG, sizes.icv, text + length) === 1 &&
       decryptUpdate(context, 0, written, associated, this.#extended ? 12 : 8) === 1 &&
       decryptUpdate(context, text, written, text, length) === 1 &&
@@ -128,16 +147,17 @@ class EvpGcm implements EspTransform<Slab> {
   close(): void {
     this.#evp.freeCipher(this.#context);
     this.#context = 0;
-    this.#scratch.octets.fill(0);
+    this.#salt = 0;
+    this.#work.scratch.octets.fill(0);
   }
 
   /** SPI and the 64 bits of the sequence number, RFC 4106 section 5; returns their address. */
   #associate(memory: Slab, offset: number, high: number): number {
-    const { view } = this.#scratch;
+    const { view } = this.#work.scratch;
     view.setUint32(ASSOCIATED, memory.view.getUint32(offset));
     view.setUint32(HIGH, high);
     view.setUint32(ASSOCIATED + 8, memory.view.getUint32(offset + 4));
-    return this.#associated;
+    return this.#work.associated;
   }
 }
 
@@ -147,12 +167,7 @@ class EvpCbcHmac implements EspTransform<Slab> {
   readonly #evp: Evp;
   readonly #outbound: boolean;
   readonly #extended: boolean;
-  readonly #scratch = new Slab(SCRATCH_LENGTH);
-  readonly #high = this.#scratch.address(HIGH, 4);
-  readonly #written = this.#scratch.address(WRITTEN, 8);
-  readonly #digest = this.#scratch.address(DIGEST, DIGEST_LENGTH);
-  readonly #pool: Slab;
-  #poolUsed = IV_POOL;
+  readonly #work: WorkSpace;
   #cipher: number;
   #mac = 0;
 
@@ -161,7 +176,7 @@ class EvpCbcHmac implements EspTransform<Slab> {
     this.#evp = evp;
     this.#outbound = direction === "outbound";
     this.#extended = keys.extendedSequenceNumbers;
-    this.#pool = new Slab(this.#outbound ? IV_POOL * facts.sizes.iv : 0);
+    this.#work = evp.work;
     this.#cipher = keyedCipher(evp, evp.aes256Cbc(), keys.encryptionKey, this.#outbound);
     try {
       this.#mac = keyedHmac(evp, keys.companion);
@@ -183,11 +198,11 @@ class EvpCbcHmac implements EspTransform<Slab> {
     const { encryptInit, encryptUpdate } = this.#evp;
     const sealed =
       encryptInit(context, 0, 0, 0, packet + ESP_HEADER_LENGTH) === 1 &&
-      encryptUpdate(context, text, this.#written, text, length) === 1 &&
-      this.#scratch.view.getInt32(WRITTEN, true) === length &&
+      encryptUpdate(context, text, this.#work.written, text, length) === 1 &&
+      this.#work.scratch.view.getInt32(WRITTEN, true) === length &&
       this.#authenticate(packet, start - offset + length, high);
     if (!sealed) throw failure(this.#evp, "seal a packet");
-    const digest = this.#scratch.octets;
+    const digest = this.#work.scratch.octets;
     for (let i = 0; i < sizes.icv; i++) memory.octets[start + length + i] = digest[DIGEST + i] ?? 0;
   }
 
@@ -200,14 +215,14 @@ class EvpCbcHmac implements EspTransform<Slab> {
     const { decryptInit, decryptUpdate, compare, clearErrors } = this.#evp;
     if (
       !this.#authenticate(packet, start - offset + length, high) ||
-      compare(this.#digest, text + length, sizes.icv) !== 0
+      compare(this.#work.digest, text + length, sizes.icv) !== 0
     ) {
       return false;
     }
     const decrypted =
       decryptInit(context, 0, 0, 0, packet + ESP_HEADER_LENGTH) === 1 &&
-      decryptUpdate(context, text, this.#written, text, length) === 1 &&
-      this.#scratch.view.getInt32(WRITTEN, true) === length;
+      decryptUpdate(context, text, this.#work.written, text, length) === 1 &&
+      this.#work.scratch.view.getInt32(WRITTEN, true) === length;
     if (!decrypted) {
       memory.octets.fill(0, start, start + length);
       clearErrors();
@@ -220,8 +235,7 @@ class EvpCbcHmac implements EspTransform<Slab> {
     this.#evp.freeMacContext(this.#mac);
     this.#cipher = 0;
     this.#mac = 0;
-    this.#scratch.octets.fill(0);
-    this.#pool.octets.fill(0);
+    this.#work.scratch.octets.fill(0);
   }
 
   /** Leaves HMAC-SHA-256 of the packet without its ICV in `DIGEST`. */
@@ -231,26 +245,26 @@ class EvpCbcHmac implements EspTransform<Slab> {
     if (macInit(mac, 0, 0, 0) !== 1 || macUpdate(mac, packet, length) !== 1) return false;
     if (this.#extended) {
       // Not sent, yet authenticated, as if it followed the next header (RFC 4303 section 2.2.1).
-      this.#scratch.view.setUint32(HIGH, high);
-      if (macUpdate(mac, this.#high, 4) !== 1) return false;
+      this.#work.scratch.view.setUint32(HIGH, high);
+      if (macUpdate(mac, this.#work.high, 4) !== 1) return false;
     }
-    return macFinal(mac, this.#digest, this.#written, DIGEST_LENGTH) === 1;
+    return macFinal(mac, this.#work.digest, this.#work.written, DIGEST_LENGTH) === 1;
   }
 
   /** CBC's IV must be unpredictable (RFC 3602 section 3), also after a restart: fresh random octets. */
   #takeIv(into: Uint8Array, at: number): void {
-    const length = this.sizes.iv;
-    const pool = this.#pool.octets;
-    if (this.#poolUsed === IV_POOL) {
-      const size = IV_POOL * length;
-      if (this.#evp.randomBytes(this.#pool.address(0, size), size) !== 1) {
+    const work = this.#work;
+    if (work.ivsUsed === IV_POOL) {
+      const size = IV_POOL * CBC_IV_LENGTH;
+      if (this.#evp.randomBytes(work.ivs.address(0, size), size) !== 1) {
         throw failure(this.#evp, "make an IV");
       }
-      this.#poolUsed = 0;
+      work.ivsUsed = 0;
     }
-    const from = this.#poolUsed * length;
-    for (let i = 0; i < length; i++) into[at + i] = pool[from + i] ?? 0;
-    this.#poolUsed++;
+    const from = work.ivsUsed * CBC_IV_LENGTH;
+    const { octets } = work.ivs;
+    for (let i = 0; i < CBC_IV_LENGTH; i++) into[at + i] = octets[from + i] ?? 0;
+    work.ivsUsed += 1;
   }
 }
 
@@ -317,6 +331,7 @@ type Evp = NonNullable<ReturnType<typeof bindEvp>>;
 
 /** The functions by the names of OpenSSL 3.0's manual; undefined when one is missing. */
 function bindEvp() {
+  const work = new WorkSpace();
   const library = koffi.load(null);
   const bind = (name: string, result: string, parameters: string[]) =>
     library.func(name, result, parameters) as (...values: number[]) => number;
@@ -324,6 +339,7 @@ function bindEvp() {
   const update = [ADDRESS, ADDRESS, ADDRESS, ADDRESS, "int"];
   try {
     return {
+      work,
       aes128Gcm: bind("EVP_aes_128_gcm", ADDRESS, []),
       aes192Gcm: bind("EVP_aes_192_gcm", ADDRESS, []),
       aes256Gcm: bind("EVP_aes_256_gcm", ADDRESS, []),
