@@ -79,8 +79,8 @@ export function xfrmTunnel(
   start: SequenceStart = { sent: 0, received: 0 },
 ): XfrmTunnel {
   const { interfaceId, local, remote } = attachment;
-  const here = local.address ?? nowhere(interfaceId);
-  const there = remote?.address ?? nowhere(interfaceId);
+  const here = local.address ?? nowhere(interfaceId, "local");
+  const there = remote?.address ?? nowhere(interfaceId, "remote");
   const port = remote?.port ?? UDP_ENCAPSULATION_PORT;
   const common = {
     protocol: ESP_PROTOCOL,
@@ -115,10 +115,11 @@ export function xfrmTunnel(
 
 /**
  * An address that is nobody's and no other tunnel's, for states whose end is not known yet: 0.0.0.0/8 says "this
- * network" (RFC 6890), and a policy blocks what would be sent there. Two states may not share SPI and destination.
+ * network" (RFC 6890), and a policy blocks what would be sent there. Two states may not share SPI and destination, and
+ * the two ends must differ: MIGRATE finds a state by both, and the inbound one has them the other way round.
  */
-export function nowhere(interfaceId: number): Ipv4Address {
-  const number = interfaceId & 0xff_ffff;
+export function nowhere(interfaceId: number, end: "local" | "remote"): Ipv4Address {
+  const number = (interfaceId & 0xff_ffff) ^ (end === "local" ? 0x80_0000 : 0);
   return `0.${number >>> 16}.${(number >>> 8) & 0xff}.${number & 0xff}` as Ipv4Address;
 }
 
@@ -128,8 +129,8 @@ export function isNowhere(address: string): boolean {
 
 function policiesOf(spec: TunnelSpec, attachment: Attachment): XfrmPolicy[] {
   const { interfaceId, local, remote, sending } = attachment;
-  const here = local.address ?? nowhere(interfaceId);
-  const there = remote?.address ?? nowhere(interfaceId);
+  const here = local.address ?? nowhere(interfaceId, "local");
+  const there = remote?.address ?? nowhere(interfaceId, "remote");
   const outward = template(interfaceId, here, there);
   const inward = template(interfaceId, ANY, ANY);
   const handle = local.fixed ? inward : template(interfaceId, there, here);

@@ -131,6 +131,13 @@ describe("a tunnel in the kernel", () => {
     expect(said(tunnel)[0]).toBe("out 30 block ::/0 > ::/0 198.51.100.1>0.0.0.17");
   });
 
+  it("tells its ends apart where neither is known yet", () => {
+    const nobody = { ...homeEnd, local: { address: undefined, fixed: false }, remote: undefined };
+    const { outbound, inbound } = xfrmTunnel(atHome, nobody);
+    expect(outbound.source).not.toBe(outbound.destination);
+    expect(inbound).toMatchObject({ source: outbound.destination, destination: outbound.source });
+  });
+
   it("sends a held home nothing but ICMPv6 of the link", () => {
     expect(said(xfrmTunnel(atServer, { ...serverEnd, sending: "probes-only" }))).toEqual(
       expect.arrayContaining([
@@ -292,7 +299,7 @@ describe("interface numbers", () => {
 
   it("give every tunnel another nowhere", () => {
     const places = new Set<Ipv4Address>();
-    for (let count = 1; count <= 1000; count++) places.add(nowhere(0x7300_0000 + count));
+    for (let count = 1; count <= 1000; count++) places.add(nowhere(0x7300_0000 + count, "remote"));
     expect(places.size).toBe(1000);
   });
 });
