@@ -565,7 +565,7 @@ export class IkeSession {
   ): Payload[] {
     try {
       if (exchange === ExchangeType.ikeAuth && this.#phase.kind === "authenticating") {
-        return this.#processAuth(record, payloads, input.wallTime, now);
+        return this.#processAuth(record, payloads, input.wallTime);
       }
       if (exchange === ExchangeType.createChildSa && this.#phase.kind === "established") {
         const request = processCreateChildSaRequest(payloads);
@@ -657,12 +657,7 @@ export class IkeSession {
   }
 
   /** The gateway's part. */
-  #processAuth(
-    record: SaRecord,
-    payloads: readonly Payload[],
-    wallTime: number,
-    now: Instant,
-  ): Payload[] {
+  #processAuth(record: SaRecord, payloads: readonly Payload[], wallTime: number): Payload[] {
     const phase = this.#phase;
     if (this.#role.kind !== "gateway" || phase.kind !== "authenticating") {
       throw new MalformedError("ikev2", "unexpected-exchange", "IKE_AUTH by a gateway");

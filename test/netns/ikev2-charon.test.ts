@@ -12,8 +12,15 @@ import { createPublicKey } from "node:crypto";
 import { resolve } from "node:path";
 import { afterEach, beforeEach, describe, expect, it, test } from "vitest";
 import type { ChildSuite, IkeSuite } from "../../common/ikev2/algorithms.ts";
+import { charonSessions } from "../common/ikev2/vectors/charon.ts";
 import { pki } from "../common/ikev2/vectors/pki.ts";
-import { canUseNamespaces, Lab, type Namespace, type Running } from "../support/namespace.ts";
+import {
+  canUseNamespaces,
+  eventually,
+  Lab,
+  type Namespace,
+  type Running,
+} from "../support/namespace.ts";
 import { Charon, type CharonOptions, hasCharon } from "./ikev2/charon.ts";
 import type { PeerCommand, PeerConfig } from "./ikev2/peer-process.ts";
 
@@ -292,14 +299,17 @@ describe.skipIf(!permitted)("IKEv2 with charon", () => {
       settings: "cookie_threshold = 1\n cookie_threshold_ip = 1",
     };
     const started = await startCharon(choice);
-    // A half-open IKE SA, so that charon is at its threshold.
-    const first = startOurs({ ...choice, config: { credential: { psk: "not this" } } });
-    await kind(first, "closed");
-    await first.stop();
+    // Someone's IKE_SA_INIT that is not followed by anything brings charon to its threshold.
+    const [stranger] = charonSessions;
+    const octets = Buffer.from(stranger?.messages[0] ?? []).toString("hex");
+    const send = `const s = require("node:dgram").createSocket("udp4");
+      s.send(Buffer.from("${octets}", "hex"), 500, "${THEIRS}", () => s.close())`;
+    await ours.run([process.execPath, "-e", send]);
+    await eventually(async () => started.log.includes("IKE_SA_INIT request") || undefined);
     const peer = startOurs(choice);
     await kind(peer, "child-created");
     await expectTraffic("home", peer);
-    void started;
+    expect(started.log).toContain("N(COOKIE)");
   });
 
   test.each(roles)("with us as %s, in fragments", async (role) => {
