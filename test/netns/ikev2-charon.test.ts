@@ -320,6 +320,8 @@ describe.skipIf(!permitted)("IKEv2 with charon", () => {
       connection: "fragmentation = force",
       settings: "fragment_size = 400",
     });
+    expect(both.charon.log).toMatch(/received fragment #\d of \d/);
+    expect(both.charon.log).toMatch(/splitting IKE message .* into \d fragments/);
     await expectWholeLife(role, both);
   });
 
