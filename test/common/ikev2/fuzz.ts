@@ -100,10 +100,11 @@ while (done < total) {
           plain: mutated(plain),
         })
       : withLength(mutated(one([...outsides, ...genuine])));
-    const before = performance.now();
+    // Of the processor, not of the clock: a busy machine is not our fault.
+    const before = process.cpuUsage();
     const answers = network.gateway.handle(arrive(message), at(network.now + round));
     if (!isInside) network.home.handle(arrive(message), at(network.now + round));
-    slowest = Math.max(slowest, performance.now() - before);
+    slowest = Math.max(slowest, process.cpuUsage(before).user / 1000);
     if (isInside && answers.some(({ kind }) => kind === "send")) messageId += 1;
     for (const effect of answers) {
       const kind = effect.kind === "session" ? effect.effect.kind : effect.kind;
