@@ -33,6 +33,11 @@ _hometun() {
     -c | --config | --socket) mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
     -o | --output) mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
     --encapsulation) mapfile -t COMPREPLY < <(compgen -W "udp esp" -- "$current"); return ;;
+    --sort) mapfile -t COMPREPLY < <(compgen -W "move name state traffic" -- "$current"); return ;;
+    --state)
+      mapfile -t COMPREPLY < <(compgen -W "confirmed unconfirmed held never-heard" -- "$current")
+      return
+      ;;
     --suite)
       local suites
       suites=$(_hometun_help "$program" keygen | awk '
@@ -47,7 +52,7 @@ _hometun() {
   local words
   words=$(_hometun_help "$program" "$command" | _hometun_section "$section")
   if [[ $current != -* && ${program##*/} == hometun-server && $command == status ]]; then
-    words=$("$program" status 2>/dev/null | awk 'seen { print $1 } $1 == "HOME" { seen = 1 }')
+    words=$("$program" status --all --sort name 2>/dev/null | awk 'seen { print $1 } $1 == "HOME" { seen = 1 }')
   fi
   mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
 }

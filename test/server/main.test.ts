@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { serveControl } from "../../common/adapters/control-socket.ts";
-import { refused } from "../../common/control/protocol.ts";
+import { type ControlRequest, done, refused } from "../../common/control/protocol.ts";
 import { homeText } from "../support/config-text.ts";
 import { runMain } from "../support/program.ts";
 
@@ -73,5 +73,39 @@ describe.concurrent("hometun-server", { timeout: 30_000 }, () => {
       stderr: "hometun-server: no home is called bob\n",
     });
     await control.close();
+  });
+
+  it("status asks for a screenful, sorted and filtered by the daemon, and for all as JSON", async () => {
+    const asked: ControlRequest[] = [];
+    const control = await serveControl(at("asked.sock"), (request) => {
+      asked.push(request);
+      return refused("failed", "enough");
+    });
+    const status = (...args: string[]) => server("status", "--socket", at("asked.sock"), ...args);
+    await status();
+    await status("--sort", "traffic", "--state", "held");
+    await status("--all");
+    await status("--json", "--state", "never-heard");
+    await control.close();
+    expect(asked).toEqual([
+      { command: "status", homes: { sort: "move", limit: 50 } },
+      { command: "status", homes: { sort: "traffic", state: "held", limit: 50 } },
+      { command: "status", homes: { sort: "move" } },
+      { command: "status", homes: { sort: "move", state: "never-heard" } },
+    ]);
+  });
+
+  it("tells a long status whole, though it goes into a pipe", async () => {
+    const value = { text: "x".repeat(3_000_000) };
+    const control = await serveControl(at("long.sock"), () => done(value));
+    const { stdout } = await server("status", "--json", "--socket", at("long.sock"));
+    await control.close();
+    expect(JSON.parse(stdout)).toEqual(value);
+  });
+
+  it("refuses a state that no home can be in", async () => {
+    const { status, stderr } = await server("status", "--state", "down");
+    expect(status).toBe(2);
+    expect(stderr).toMatch(/Allowed choices are confirmed, unconfirmed, held, never-heard/);
   });
 });
