@@ -9,18 +9,32 @@ import { eventually, type Namespace, type Running } from "../support/namespace.t
 const BOOT = resolve(import.meta.dirname, "boot.sh");
 const BOOT_TIMEOUT = 60_000; // milliseconds
 
-/** Why no machine can be booted here; undefined: it can. Found out without booting one. */
+const NEEDED = ["/lib/systemd/systemd", "/usr/bin/dbus-daemon", "/usr/bin/dpkg", "/dev/net/tun"];
+
+/** What boot.sh does, without systemd. */
+const TRIAL = `
+  mount --make-rprivate /
+  mount -t tmpfs tmpfs /mnt
+  mkdir /mnt/cgroup /mnt/up /mnt/work /mnt/root
+  mount -t cgroup2 none /mnt/cgroup
+  mkdir /mnt/cgroup/hometun-trial
+  rmdir /mnt/cgroup/hometun-trial
+  mount -t overlay overlay -o lowerdir=/,upperdir=/mnt/up,workdir=/mnt/work /mnt/root
+  mount -t sysfs -o ro sysfs /mnt/root/sys
+  mknod /mnt/root/null c 1 3
+  : >/mnt/root/null`;
+
+/** Why no machine can be booted here, or the package not installed on it; undefined: it can. */
 export function bootObstacle(): string | undefined {
   if (process.getuid?.() !== 0) return "systemd as PID 1 needs root";
-  if (!existsSync("/lib/systemd/systemd")) return "systemd is not installed";
-  if (!existsSync("/usr/bin/dbus-daemon")) return "dbus is not installed";
-  if (!existsSync("/dev/net/tun")) return "tunnel interfaces need /dev/net/tun";
-  const script =
-    "mount --make-rprivate / && mount -t cgroup2 none /mnt && mkdir /mnt/hometun-probe && rmdir /mnt/hometun-probe";
-  const tried = spawnSync("unshare", ["--mount", "--pid", "--fork", "sh", "-ec", script], {
-    encoding: "utf8",
-  });
-  return tried.status === 0 ? undefined : `systemd needs cgroups: ${tried.stderr.trim()}`;
+  const missing = NEEDED.find((path) => !existsSync(path));
+  if (missing !== undefined) return `a machine with systemd needs ${missing}`;
+  if (spawnSync("dpkg", ["--status", "nodejs"]).status !== 0) {
+    return "the package depends on Debian's package nodejs";
+  }
+  const flags = ["--mount", "--pid", "--fork", "--uts", "--ipc", "--cgroup"];
+  const tried = spawnSync("unshare", [...flags, "sh", "-ec", TRIAL], { encoding: "utf8" });
+  return tried.status === 0 ? undefined : `systemd as PID 1: ${tried.stderr.trim()}`;
 }
 
 /** What `systemctl show` says of a unit. */

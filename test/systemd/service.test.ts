@@ -308,7 +308,7 @@ describe.skipIf(!canUseNamespaces({ tun: true }) || !daemonsAreBuilt() || !canBo
       ]) {
         await home.run(`test ! -e ${path}`);
       }
-      await home.run(`test -z "$(find /etc/systemd /var/lib/systemd -name '*hometun*')"`);
+      expect(await home.run("find /etc/systemd /var/lib/systemd -name '*hometun*'")).toBe("");
     });
   },
 );
