@@ -84,6 +84,8 @@ export class HomeTunnel {
   #problem: string | undefined;
   #heardAt: Instant | undefined;
   #keepaliveAt: Instant;
+  /** As of the last look: asking the system takes time that an advertisement has not. */
+  #isRouter = false;
   #tick: Timer | undefined;
   #tickedAt: Instant | undefined;
   #failed: (error: unknown) => void = () => undefined;
@@ -111,6 +113,7 @@ export class HomeTunnel {
     dataPlane.setRemote(TUNNEL, { address: config.server, port: UDP_ENCAPSULATION_PORT });
     dataPlane.onEvent((event) => this.#react(event));
     this.#openNeighbors();
+    this.#isRouter = this.#parts.isRouter();
     const fields = { interface: interfaceName, prefixes: prefixes.map(formatIpv6Prefix) };
     log.info({ ...fields, encapsulation, dataPlane: dataPlane.kind }, "tunnel interface ready");
     this.#scheduleTick();
@@ -121,15 +124,15 @@ export class HomeTunnel {
     const { clock } = this.#parts;
     const previous = this.#uplink;
     this.#uplink = uplink;
-    if (uplink !== undefined) {
-      // Before anything is announced: the announcement itself must come from there.
-      this.#parts.dataPlane.setLocal(uplink.address);
-      this.#followMtu(uplink.mtu);
-    }
+    // Before anything is announced: the announcement itself must come from there.
+    if (uplink !== undefined) this.#parts.dataPlane.setLocal(uplink.address);
     const sameAddress = previous?.address === uplink?.address;
-    if (sameAddress && previous?.interfaceIndex === uplink?.interfaceIndex) return;
+    if (sameAddress && previous?.interfaceIndex === uplink?.interfaceIndex) {
+      if (uplink !== undefined) this.#followMtu(uplink.mtu);
+      return;
+    }
     this.#uplinkSince = clock.wall();
-    if (uplink !== undefined) this.#tellChange(previous, uplink);
+    if (uplink !== undefined) this.#change = changeId(this.#parts.randomOctets(CHANGE_LENGTH));
     const from = previous?.address ?? this.#lastMove?.to;
     if (uplink !== undefined && uplink.address !== from) {
       this.#moves += 1;
@@ -143,6 +146,11 @@ export class HomeTunnel {
     }
     if (sameAddress) this.#driver.feed({ kind: "announce" });
     else this.#driver.feed({ kind: "address", address: uplink?.address });
+    // All else can wait: the home's connections stand still until the server knows.
+    if (uplink !== undefined) {
+      this.#tellChange(previous, uplink);
+      this.#followMtu(uplink.mtu);
+    }
     this.#tell();
   }
 
@@ -157,7 +165,7 @@ export class HomeTunnel {
     };
   }
 
-  /** `observer` hears whenever the view may be different. */
+  /** `observer` hears whenever the view may be different, and each second. */
   observe(observer: (view: HomeView) => void): void {
     this.#observers.push(observer);
   }
@@ -302,11 +310,9 @@ export class HomeTunnel {
 
   /** A change has a name from here to the server's log. */
   #tellChange(previous: UplinkSnapshot | undefined, uplink: UplinkSnapshot): void {
-    const { randomOctets, log } = this.#parts;
-    this.#change = changeId(randomOctets(CHANGE_LENGTH));
     const { address, interfaceName, mtu } = uplink;
     const where = { previous: previous?.address, current: address, interface: interfaceName, mtu };
-    log.info({ change: this.#change, ...where }, "address towards the server");
+    this.#parts.log.info({ change: this.#change, ...where }, "address towards the server");
   }
 
   /** Once, until the server has answered. */
@@ -319,9 +325,9 @@ export class HomeTunnel {
   }
 
   #advertisement(address: Ipv4Address): Uint8Array {
-    const { config, isRouter } = this.#parts;
+    const { config } = this.#parts;
     return encodeNeighborAdvertisement({
-      router: isRouter(),
+      router: this.#isRouter,
       solicited: false,
       override: true,
       target: config.tunnel.linkLocal,
@@ -334,6 +340,7 @@ export class HomeTunnel {
 
   #send(icmp: Uint8Array): void {
     this.#neighbors?.send(this.#parts.config.tunnel.serverLinkLocal, icmp);
+    this.#parts.dataPlane.hasten?.(TUNNEL);
   }
 
   /**
@@ -379,6 +386,7 @@ export class HomeTunnel {
     const { config, dataPlane } = this.#parts;
     this.#tickedAt = now;
     dataPlane.flush();
+    this.#isRouter = this.#parts.isRouter();
     const { heardAt, sentAt } = dataPlane.counters(TUNNEL);
     if (heardAt !== this.#heardAt) {
       this.#heardAt = heardAt;
@@ -387,6 +395,7 @@ export class HomeTunnel {
     if (this.#announcer.state.kind === "unanswered") {
       this.#tellUnanswered("the server does not answer, asking on");
     }
+    this.#tell();
     const { natKeepaliveMs } = config.tunnel;
     const quietSince = Math.max(sentAt ?? 0, this.#keepaliveAt);
     if (natKeepaliveMs > 0 && this.#uplink !== undefined && now - quietSince >= natKeepaliveMs) {

@@ -4,6 +4,7 @@ import { randomBytes } from "node:crypto";
 import { networkInterfaces } from "node:os";
 import { controlTask } from "../common/adapters/control-socket.ts";
 import { openDataPlane } from "../common/adapters/data-plane-choice.ts";
+import { Icmpv6Sender } from "../common/adapters/linux/icmpv6-sender.ts";
 import { InterfaceNeighborSocket } from "../common/adapters/linux/neighbor-socket.ts";
 import { metricsTask } from "../common/adapters/metrics-server.ts";
 import { RouteGroup, RouteSocket } from "../common/adapters/netlink-socket.ts";
@@ -53,13 +54,14 @@ export function assemble(config: ServerConfig, log: Logger): Task[] {
         const neighbors = closers.add(
           new InterfaceNeighborSocket((message) => tunnels.hear(message)),
         );
+        const sender = closers.add(new Icmpv6Sender());
         const tunnels = new TunnelServer({
           config,
           clock,
           dataPlane,
           store,
           sendNeighbor: (interfaceIndex, destination, icmp) =>
-            neighbors.send(interfaceIndex, destination, icmp),
+            sender.send(interfaceIndex, destination, icmp),
           pathMtu: async (address) => (await queryRoute(socket, address))?.mtu,
           ownAddresses,
           randomOctets: randomBytes,

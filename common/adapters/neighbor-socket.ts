@@ -6,6 +6,7 @@
 import type { Ipv6Address } from "../ip/address.ts";
 import { Icmpv6Type } from "../ip/icmpv6.ts";
 import { Icmpv6Socket } from "./icmpv6-socket.ts";
+import { Icmpv6Sender } from "./linux/icmpv6-sender.ts";
 
 export interface NeighborListeners {
   /** A Neighbor Advertisement came out of the tunnel; `icmp` begins at the ICMPv6 type. */
@@ -16,12 +17,14 @@ export interface NeighborListeners {
 
 /** Neighbor Discovery on one interface. */
 export interface NeighborChannel {
-  /** Sends an ICMPv6 message with hop limit 255 through the tunnel; the kernel makes its checksum. */
+  /** Sends an ICMPv6 message with hop limit 255 into the tunnel, at once; the kernel makes its checksum. */
   send(destination: Ipv6Address, icmp: Uint8Array): void;
   close(): void;
 }
 
 export class NeighborSocket extends Icmpv6Socket implements NeighborChannel {
+  readonly #sender: Icmpv6Sender;
+
   /** Throws `SystemError`. */
   constructor(interfaceName: string, listeners: NeighborListeners) {
     super({
@@ -30,5 +33,16 @@ export class NeighborSocket extends Icmpv6Socket implements NeighborChannel {
       onMessage: listeners.onAdvertisement,
       onError: listeners.onError,
     });
+    this.#sender = new Icmpv6Sender(interfaceName);
+  }
+
+  /** What the kernel would not take is as good as lost on the way: whoever sent it repeats it. */
+  override send(destination: Ipv6Address, icmp: Uint8Array): void {
+    this.#sender.send(0, destination, icmp);
+  }
+
+  override close(): void {
+    super.close();
+    this.#sender.close();
   }
 }

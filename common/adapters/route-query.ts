@@ -3,9 +3,9 @@
 import { SystemError } from "../errors.ts";
 import type { Ipv4Address } from "../ip/address.ts";
 import { AddressFamily } from "../rtnetlink/address-family.ts";
-import { decodeLinkMessage, encodeLinkQuery } from "../rtnetlink/link-message.ts";
 import { decodeRouteMessage, encodeRouteMessage } from "../rtnetlink/route-message.ts";
 import { type UplinkSnapshot, uplinkOf } from "../rtnetlink/uplink.ts";
+import { interfaceFacts } from "./linux/interface.ts";
 import { RouteMessageType, type RouteSocket } from "./netlink-socket.ts";
 
 const RTM_F_LOOKUP_TABLE = 0x1000;
@@ -45,14 +45,9 @@ export async function queryRoute(
     if (routeReply === undefined) return undefined;
     const route = decodeRouteMessage(routeReply.payload);
     if (route.interfaceIndex === undefined) return undefined;
-    const [linkReply] = await socket.request({
-      operation,
-      type: RouteMessageType.getLink,
-      payload: encodeLinkQuery({ index: route.interfaceIndex }),
-    });
-    if (linkReply === undefined) return undefined;
-    const link = decodeLinkMessage(linkReply.payload);
-    return link.name === options.excludeInterface ? undefined : uplinkOf(route, link);
+    const link = interfaceFacts(route.interfaceIndex);
+    if (link === undefined || link.name === options.excludeInterface) return undefined;
+    return uplinkOf(route, link);
   } catch (error) {
     if (error instanceof SystemError && NO_WAY.has(error.code)) return undefined;
     throw error;

@@ -147,6 +147,11 @@ export class UserspaceDataPlane implements DataPlane {
     else setDestination(destination, remote.address, remote.port);
   }
 
+  hasten(name: TunnelName): void {
+    const tunnel = this.#tunnel(name);
+    this.#transmit(tunnel, this.#carrier(tunnel.spec.encapsulation).socket);
+  }
+
   setSending(name: TunnelName, sending: Sending): void {
     const tunnel = this.#tunnel(name);
     tunnel.sending = sending;

@@ -19,7 +19,10 @@ export interface UplinkSnapshot {
  * The uplink that a route through a link makes; undefined when it is none: the destination is this machine
  * itself, or there is no address that anyone could answer to.
  */
-export function uplinkOf(route: RouteMessage, link: LinkMessage): UplinkSnapshot | undefined {
+export function uplinkOf(
+  route: RouteMessage,
+  link: Pick<LinkMessage, "index" | "name" | "mtu">,
+): UplinkSnapshot | undefined {
   const { preferredSource: source } = route;
   if (route.family !== AddressFamily.ipv4 || route.type !== RouteType.unicast) return undefined;
   if (source === undefined || !isUsable(source) || link.name === undefined) return undefined;

@@ -86,6 +86,11 @@ export interface DataPlane {
   setLocal(address: Ipv4Address): void;
   /** The hot operation: where a tunnel's ESP is sent from now on. Nothing is rebuilt, no counter changes. */
   setRemote(tunnel: TunnelName, remote: Endpoint | undefined): void;
+  /**
+   * Sends now what was just put into the tunnel's interface, and does not wait for the event loop. A plane whose packets
+   * do not pass through this process needs not.
+   */
+  hasten?(tunnel: TunnelName): void;
   setSending(tunnel: TunnelName, sending: Sending): void;
   /** Octets. Throws `SystemError`. */
   setMtu(tunnel: TunnelName, mtu: number): Promise<void>;

@@ -5,7 +5,7 @@
  * the list of all of them.
  */
 
-import { formatIpv6, type Ipv6Address, ipv6Octets } from "../../ip/address.ts";
+import { formatIpv6 } from "../../ip/address.ts";
 import { Icmpv6Type } from "../../ip/icmpv6.ts";
 import type { InterfaceNeighborMessage } from "../../nd/interface-neighbor-message.ts";
 import { IDENTIFIER_OFFSET, PROBE_IDENTIFIER } from "../../tunnel/probe.ts";
@@ -23,7 +23,6 @@ const SO_ATTACH_FILTER = 26;
 const SO_RCVBUF = 8;
 const SO_RCVBUFFORCE = 33;
 const SOL_IPV6 = 41;
-const IPV6_UNICAST_HOPS = 16;
 const IPV6_RECVPKTINFO = 49;
 const IPV6_PKTINFO = 50;
 const IPV6_RECVHOPLIMIT = 51;
@@ -47,7 +46,6 @@ const MSG_CTRUNC = 0x08;
 
 const RECEIVE_BUFFER = 4 << 20; // octets
 const BATCH = 64; // messages a turn of the event loop, so that a flood cannot hold it
-const ND_HOP_LIMIT = 255; // RFC 4861 section 7.1
 const MESSAGE_CAPACITY = 1280; // octets; ND is never larger, a longer one is refused as cut
 const CONTROL_CAPACITY = 256;
 const SOCKADDR_IN6_LENGTH = 28;
@@ -67,8 +65,8 @@ export class InterfaceNeighborSocket {
   readonly #listener: (message: InterfaceNeighborMessage) => void;
 
   /**
-   * `listener` hears every Neighbor Advertisement and every answer to a probe that reaches this host; the octets are valid during
-   * the call only. Throws `SystemError`.
+   * `listener` hears every Neighbor Advertisement and every answer to a probe that reaches this host; the octets
+   * are valid during the call only. Throws `SystemError`.
    */
   constructor(listener: (message: InterfaceNeighborMessage) => void) {
     const operation = "open an ICMPv6 socket for Neighbor Discovery";
@@ -89,7 +87,6 @@ export class InterfaceNeighborSocket {
     if (attempt(SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER) < 0) {
       set(SOL_SOCKET, SO_RCVBUF, RECEIVE_BUFFER);
     }
-    set(SOL_IPV6, IPV6_UNICAST_HOPS, ND_HOP_LIMIT);
     for (const option of [
       IPV6_RECVPKTINFO,
       IPV6_RECVHOPLIMIT,
@@ -104,19 +101,6 @@ export class InterfaceNeighborSocket {
     this.#readiness = onReadable(this.#fd, () => this.receive());
   }
 
-  /** Sends an ICMPv6 message, hop limit 255, checksum by the kernel. False when the kernel would not take it. */
-  send(interfaceIndex: number, destination: Ipv6Address, icmp: Uint8Array): boolean {
-    const { view, octets } = this.#slab;
-    view.setUint16(NAME, AF_INET6, true);
-    view.setUint16(NAME + 2, 0);
-    view.setUint32(NAME + 4, 0);
-    octets.set(ipv6Octets(destination), NAME + 8);
-    view.setUint32(NAME + 24, interfaceIndex, true);
-    octets.set(icmp.subarray(0, MESSAGE_CAPACITY), MESSAGE);
-    this.#prepare(Math.min(icmp.length, MESSAGE_CAPACITY), 0);
-    return libcCalls.sendmsg(this.#fd, this.#slab.address(HEADER, 56), 0) >= 0;
-  }
-
   close(): void {
     this.#readiness.close();
     libcCalls.close(this.#fd);
@@ -125,7 +109,7 @@ export class InterfaceNeighborSocket {
   /** Hands over what waits now, without waiting for the event loop. */
   receive(): void {
     for (let count = 0; count < BATCH; count++) {
-      this.#prepare(MESSAGE_CAPACITY, CONTROL_CAPACITY);
+      this.#prepare();
       const length = libcCalls.recvmsg(this.#fd, this.#slab.address(HEADER, 56), 0);
       if (length < 0) return;
       this.#listener(this.#message(length));
@@ -168,16 +152,17 @@ export class InterfaceNeighborSocket {
     };
   }
 
-  #prepare(messageLength: number, controlLength: number): void {
+  /** The kernel overwrites the lengths. */
+  #prepare(): void {
     const slab = this.#slab;
     slab.setPointer(HEADER, slab.address(NAME, SOCKADDR_IN6_LENGTH));
     slab.words32[(HEADER + 8) >> 2] = SOCKADDR_IN6_LENGTH;
     slab.setPointer(HEADER + 16, slab.address(IOVEC, 16));
     slab.setPointer(HEADER + 24, 1);
-    slab.setPointer(HEADER + 32, controlLength === 0 ? 0 : slab.address(CONTROL, CONTROL_CAPACITY));
-    slab.setPointer(HEADER + 40, controlLength);
+    slab.setPointer(HEADER + 32, slab.address(CONTROL, CONTROL_CAPACITY));
+    slab.setPointer(HEADER + 40, CONTROL_CAPACITY);
     slab.setPointer(IOVEC, slab.address(MESSAGE, MESSAGE_CAPACITY));
-    slab.setPointer(IOVEC + 8, messageLength);
+    slab.setPointer(IOVEC + 8, MESSAGE_CAPACITY);
   }
 
   #attachFilter(operation: string): void {
