@@ -1,4 +1,4 @@
-/** The part of the composition root for what lives behind the tunnel: the LAN and its firewall. */
+/** The part of the composition root for what lives by the tunnel: the LAN, its firewall, the user's hooks. */
 
 import { enableForwarding } from "../common/adapters/forwarding.ts";
 import { openLanLinks } from "../common/adapters/lan-link.ts";
@@ -11,6 +11,7 @@ import { readTextFile, removeFile, replaceTextFile } from "../common/adapters/te
 import type { Logger } from "../common/runtime/log.ts";
 import type { ClientConfig } from "./config.ts";
 import { HomeFirewall } from "./firewall/firewall.ts";
+import { Hooks } from "./hooks/hooks.ts";
 import { ExportedLan } from "./lan/exported-lan.ts";
 import { BuiltInLan, type LanSide } from "./lan/lan.ts";
 
@@ -69,4 +70,13 @@ export function assembleFirewall(
     },
     log,
   });
+}
+
+/** The user's own programs. */
+export function assembleHooks(
+  { hooks, tunnel, server }: ClientConfig,
+  { clock, log }: Pick<LanAdapters, "clock" | "log">,
+): Hooks {
+  const { interfaceName } = tunnel;
+  return new Hooks({ config: hooks, interfaceName, server, clock, run: runProgramOnce, log });
 }

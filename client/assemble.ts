@@ -17,7 +17,7 @@ import type { Logger } from "../common/runtime/log.ts";
 import { Closers, Failure, type Task, untilAborted } from "../common/runtime/tasks.ts";
 import { VERSION } from "../common/version.ts";
 import { AddressWatcher } from "./address-watch/watcher.ts";
-import { assembleFirewall, assembleLan } from "./assemble-lan.ts";
+import { assembleFirewall, assembleHooks, assembleLan } from "./assemble-lan.ts";
 import type { ClientConfig } from "./config.ts";
 import { HomeTunnel } from "./home-tunnel.ts";
 import { clientMetrics } from "./metrics.ts";
@@ -76,6 +76,8 @@ export function assemble(config: ClientConfig, log: Logger): Task[] {
         closers.add(home);
         const failure = new Failure();
         await home.open(failure.fail);
+        const hooks = closers.add(assembleHooks(config, { clock, log }));
+        home.observe((view) => hooks.follow(view));
         const lan = assembleLan(config, { socket, state, clock, log });
         if (lan !== undefined) {
           closers.add(lan);

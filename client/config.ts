@@ -42,6 +42,7 @@ import {
   firewallMistakes,
   firewallOf,
 } from "./firewall/firewall-config.ts";
+import { type HooksConfig, hookFields, hooksOf } from "./hooks/hook-config.ts";
 import { type LanConfig, lanFields, lanMistakes, lanOf } from "./lan/lan-config.ts";
 
 export const CLIENT_DEFAULTS = {
@@ -66,6 +67,8 @@ export interface ClientConfig {
   readonly lan: LanConfig | undefined;
   /** What keeps out of it what nobody asked for. */
   readonly firewall: FirewallConfig;
+  /** What the user wants run when the tunnel comes, goes and moves. */
+  readonly hooks: HooksConfig;
   /** Where metrics are served; absent: nowhere. */
   readonly metrics: MetricsListen | undefined;
   /** Whether they may be served beyond this machine. */
@@ -131,6 +134,7 @@ const clientTable = table({
   ...metricsFields,
   ...lanFields,
   ...firewallFields,
+  ...hookFields,
   log: logTable,
 }).transform(
   (fields): ClientConfig => ({
@@ -142,6 +146,7 @@ const clientTable = table({
     controlSocket: fields["control-socket"],
     lan: lanOf(fields),
     firewall: firewallOf(fields),
+    hooks: hooksOf(fields),
     metrics: fields.metrics,
     allowRemoteMetrics: fields["allow-remote-metrics"],
     log: fields.log,

@@ -41,6 +41,7 @@ const rules = [
       ...cores,
       "client/announce",
       "client/firewall/open-port.ts",
+      "client/hooks/home-events.ts",
       "client/firewall/ruleset.ts",
       "client/lan/router-advertiser.ts",
       "client/lan/subnets.ts",

@@ -60,6 +60,10 @@ it("fills every default", () => {
       controlSocket: "/run/hometun/client.sock",
       lan: undefined,
       firewall: { enabled: false, open: [] },
+      hooks: {
+        commands: { up: undefined, down: undefined, move: undefined },
+        timeoutMs: 30_000,
+      },
       metrics: undefined,
       allowRemoteMetrics: false,
       log: { level: "info", format: "auto" },
