@@ -4,15 +4,18 @@
  */
 
 import type { ProgramOutcome, ProgramRun } from "../../common/adapters/program.ts";
-import type { Clock } from "../../common/adapters/system-clock.ts";
+import type { Clock, Timer } from "../../common/adapters/system-clock.ts";
 import { formatIpv6Prefix, type Ipv4Address } from "../../common/ip/address.ts";
 import type { Logger } from "../../common/runtime/log.ts";
+import { later } from "../../common/time.ts";
 import type { HomeView } from "../home-view.ts";
 import { type HomeEvent, HomeEvents } from "./home-events.ts";
 import type { HookCommand, HooksConfig } from "./hook-config.ts";
 
 /** Events that wait for a hook to end; of more the oldest are forgotten. */
 const MOST_WAITING = 16;
+/** Whoever stops the daemon gives it some ten seconds, in which the tunnel is to be taken down too. */
+const LONGEST_FAREWELL_MS = 5_000;
 
 export interface HooksParts {
   readonly config: HooksConfig;
@@ -42,11 +45,20 @@ export class Hooks {
     this.#enqueue(this.#events.see(view, this.#parts.clock.now()));
   }
 
-  /** Says that the tunnel is down, if it was up, and waits for the hook to end. */
+  /** Says that the tunnel is down, if it was up, and waits for the hook to end, but not for long. */
   async close(): Promise<void> {
     this.#waiting.length = 0;
     if (this.#view !== undefined) this.#enqueue(this.#events.end(this.#view));
-    await this.#running;
+    const { clock, log } = this.#parts;
+    let impatience: Timer | undefined;
+    const tooLong = new Promise<void>((resolve) => {
+      impatience = clock.at(later(clock.now(), LONGEST_FAREWELL_MS), () => {
+        log.warn("hooks are still running, not waiting any longer");
+        resolve();
+      });
+    });
+    await Promise.race([this.#running, tooLong]);
+    impatience?.cancel();
   }
 
   #enqueue(events: readonly HomeEvent[]): void {

@@ -122,7 +122,7 @@ describe("hooks", () => {
       clock.advanceTo(clock.now() + 5_000);
       hooks.follow(view("no-address"));
     };
-    return { hooks, runs, lines, finishAll, goDown };
+    return { hooks, runs, lines, clock, finishAll, goDown };
   };
 
   it("are told everything in their environment, and nothing through a shell", () => {
@@ -180,6 +180,16 @@ describe("hooks", () => {
     await finishAll();
     await closing;
     expect(runs.map(eventOf)).toEqual(["up", "down"]);
+  });
+
+  it("that never end are not waited for for ever", async () => {
+    const { hooks, clock, lines } = setUp();
+    hooks.follow(view("confirmed"));
+    const closing = hooks.close();
+    clock.advanceTo(5_000);
+    await closing;
+    expect(lines.join()).toContain("not waiting any longer");
+    expect(clock.armed).toBe(0);
   });
 
   test.each([
