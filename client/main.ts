@@ -4,6 +4,7 @@
 import { openProgram, runProgram } from "../common/runtime/command-line.ts";
 import { announceCommand } from "./commands/announce.ts";
 import { checkConfigCommand } from "./commands/check-config.ts";
+import { doctorCommand } from "./commands/doctor.ts";
 import { keygenCommand } from "./commands/keygen.ts";
 import { runCommand } from "./commands/run.ts";
 import { statusCommand } from "./commands/status.ts";
@@ -11,7 +12,14 @@ import { statusCommand } from "./commands/status.ts";
 const program = openProgram(
   "hometun",
   "Keeps a home's IPv6 prefix, and its open connections, while its IPv4 address changes.",
-  [runCommand(), statusCommand(), announceCommand(), checkConfigCommand(), keygenCommand()],
+  [
+    runCommand(),
+    statusCommand(),
+    announceCommand(),
+    checkConfigCommand(),
+    doctorCommand(),
+    keygenCommand(),
+  ],
 );
 
 await runProgram(program, process.argv.slice(2));

@@ -91,11 +91,12 @@ function tryStates(xfrm: XfrmSocket, interfaceId: number, suite: Suite): void {
     made.push(xfrmRequest({ kind: "add-policy", policy }));
     unmade.push(xfrmRequest({ kind: "delete-policy", policy }));
   }
-  try {
-    xfrm.perform(made);
-  } finally {
-    xfrm.attempt(unmade);
-  }
+  const refused = xfrm.attempt(made).find((error) => error !== undefined);
+  xfrm.attempt(unmade);
+  if (refused === undefined) return;
+  const { code, hint } = refused;
+  const options = { cause: refused, ...(hint === undefined ? {} : { hint }) };
+  throw new SystemError(`use the kernel's IPsec with ${suite}`, code, options);
 }
 
 async function tryLink(routes: RouteSocket, name: string, interfaceId: number): Promise<void> {

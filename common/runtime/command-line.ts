@@ -5,6 +5,7 @@ import { DaemonAbsentError } from "../adapters/control-socket.ts";
 import { ConfigMistakes } from "../config/mistakes.ts";
 import type { Reading } from "../control/describe.ts";
 import type { ControlReply } from "../control/protocol.ts";
+import { type Finding, formatFindings, isFit } from "../doctor/finding.ts";
 import { ConfigError, MalformedError, SystemError } from "../errors.ts";
 import { COLOURED, PLAIN } from "../text/style.ts";
 import { VERSION } from "../version.ts";
@@ -21,6 +22,11 @@ const HOME_AND_CLEAR = "\u001b[H\u001b[J";
 /** The daemon could not do it: the reply says why. */
 class RefusedError extends Error {
   override readonly name = "RefusedError";
+}
+
+/** `doctor` has said why. */
+class UnfitError extends Error {
+  override readonly name = "UnfitError";
 }
 
 /** The program's root command with its subcommands. */
@@ -90,6 +96,7 @@ export function tell(error: unknown, program: string): { lines: string[]; status
       return say(ExitStatus.absent, each.message, `start it with ${program} run`);
     }
     if (each instanceof SystemError) return say(ExitStatus.failure, each.message);
+    if (each instanceof UnfitError) return say(ExitStatus.failure);
     if (each instanceof RefusedError) return say(ExitStatus.failure, each.message);
     if (each instanceof MalformedError && each.layer === "control") {
       return say(ExitStatus.failure, `the daemon's answer was not understood: ${each.message}`);
@@ -118,6 +125,15 @@ export interface StatusOptions {
 
 export function jsonOption(): Option {
   return new Option("--json", "for scripts: the same facts as JSON");
+}
+
+/** Prints what `doctor` found; the exit status says whether hometun can do its work here. */
+export function showFindings(findings: readonly Finding[], json = false): void {
+  const { NO_COLOR } = process.env;
+  const style = process.stdout.isTTY === true && !NO_COLOR ? COLOURED : PLAIN;
+  const text = json ? `${JSON.stringify(findings, null, 2)}\n` : formatFindings(findings, style);
+  process.stdout.write(text);
+  if (!isFit(findings)) throw new UnfitError();
 }
 
 export function watchOption(): Option {

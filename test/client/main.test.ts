@@ -74,6 +74,17 @@ describe.concurrent("hometun", { timeout: 30_000 }, () => {
     expect(stderr).toMatch(/^hometun: no daemon is running: nobody answers at .*none\.sock\n/);
   });
 
+  it("doctor says of each thing whether it works, and its exit status whether all do", async () => {
+    const args = ["keygen", "--name", "doctored", "--server", "203.0.113.1"];
+    await hometun(...args, "--prefix", "2001:db8:d::/48", "--output", directory);
+    const { status, stdout } = await hometun("doctor", "--json", "-c", at("doctored.client.toml"));
+    const findings = JSON.parse(stdout) as { subject: string; verdict: string }[];
+    expect(findings.map(({ subject }) => subject)).toEqual(
+      expect.arrayContaining(["configuration", "permissions", "kernel data plane", "clock"]),
+    );
+    expect(status).toBe(findings.some(({ verdict }) => verdict === "fail") ? 1 : 0);
+  });
+
   it("keygen makes files that check-config finds good, and never overwrites", async () => {
     const args = ["keygen", "--name", "alice", "--server", "203.0.113.1"];
     args.push("--prefix", "2001:db8:a::/56", "-o", directory);

@@ -15,7 +15,7 @@ PATH=$PATH:/usr/sbin:/sbin
 # Modules the guest may need; those a module depends on come with it.
 DISK_MODULES="virtio_pci virtio_blk virtio_rng"
 TEST_MODULES="xfrm_user xfrm_interface esp4 xfrm4_tunnel gcm ghash_generic ghash_clmulni_intel aesni_intel ctr cbc
-  hmac sha256_generic sha512_generic authenc seqiv echainiv drbg jitterentropy_rng veth dummy nlmon tun sch_netem
+  hmac sha256_generic sha512_generic authenc authencesn seqiv echainiv drbg jitterentropy_rng veth dummy nlmon tun sch_netem
   nf_tables nft_ct nft_chain_nat nft_masq nft_counter nft_limit nft_meta_bridge nft_xfrm"
 TOOLS="node ip tc ping tcpdump bash nsenter unshare sysctl iperf3 nft"
 

@@ -1,0 +1,176 @@
+/** The examinations of `doctor`: each tries the thing itself and says what it saw. They change nothing that stays. */
+
+import { existsSync, readFileSync } from "node:fs";
+import type { DataPlaneSetting } from "../config/schema.ts";
+import { type Finding, fail, ok, warn } from "../doctor/finding.ts";
+import { SystemError } from "../errors.ts";
+import type { Ipv4Address } from "../ip/address.ts";
+import { MIN_TUNNEL_MTU, tunnelMtu } from "../tunnel/mtu.ts";
+import { type Encapsulation, type Suite, UDP_ENCAPSULATION_PORT } from "../tunnel/tunnel.ts";
+import type { XfrmOwner } from "../xfrm/interface-id.ts";
+import { probeKernel } from "./data-plane-choice.ts";
+import { UdpEncapsulationSocket } from "./linux/udp-encapsulation-socket.ts";
+import type { RouteSocket } from "./netlink-socket.ts";
+import { queryRoute } from "./route-query.ts";
+
+const TUN = "/dev/net/tun";
+const STATUS = "/proc/self/status";
+const CAPABILITIES: Readonly<Record<string, bigint>> = {
+  CAP_NET_ADMIN: 1n << 12n,
+  CAP_NET_RAW: 1n << 13n,
+};
+/** Clocks before this were never set. */
+const EARLIEST_YEAR = 2024;
+const STRICT = "1";
+
+export function examinePermissions(): Finding {
+  const subject = "permissions";
+  const effective = /^CapEff:\s*([0-9a-f]+)$/m.exec(readFileSync(STATUS, "utf8"))?.[1] ?? "0";
+  const held = BigInt(`0x${effective}`);
+  const missing = Object.entries(CAPABILITIES).flatMap(([name, bit]) =>
+    (held & bit) === 0n ? [name] : [],
+  );
+  if (missing.length === 0) return ok(subject, Object.keys(CAPABILITIES).join(", "));
+  const fix = "run as root, or give the service these capabilities";
+  return fail(subject, `${missing.join(" and ")} missing`, fix);
+}
+
+/** The data planes, in the light of which one is asked for. */
+export async function examineDataPlanes(parts: {
+  readonly setting: DataPlaneSetting;
+  readonly owner: XfrmOwner;
+  readonly suites: readonly Suite[];
+  readonly routes: RouteSocket;
+}): Promise<Finding[]> {
+  const { setting } = parts;
+  const kernel = await kernelFault(parts);
+  const hasTun = existsSync(TUN);
+  const bad = (needed: boolean) => (needed ? fail : warn);
+  return [
+    kernel === undefined
+      ? ok("kernel data plane", "xfrm interfaces, ESP and the ciphers work")
+      : bad(setting === "kernel" || !hasTun)(
+          "kernel data plane",
+          kernel.message,
+          kernelFix(kernel),
+        ),
+    hasTun
+      ? ok("userspace data plane", `${TUN} is there`)
+      : bad(setting === "userspace" || kernel !== undefined)(
+          "userspace data plane",
+          `${TUN} is missing`,
+          "modprobe tun",
+        ),
+  ];
+}
+
+async function kernelFault(parts: Parameters<typeof probeKernel>[0]) {
+  try {
+    await probeKernel(parts);
+    return undefined;
+  } catch (error) {
+    if (error instanceof SystemError) return error;
+    throw error;
+  }
+}
+
+function kernelFix({ code }: SystemError): string | undefined {
+  switch (code) {
+    case "EPERM":
+      return "run as root";
+    case "EOPNOTSUPP":
+      return "modprobe xfrm_interface, or take a kernel with CONFIG_XFRM_INTERFACE";
+    case "EPROTONOSUPPORT":
+      return "modprobe xfrm_user esp4";
+    case "ENOSYS":
+    case "ENOENT":
+      return "modprobe esp4 gcm authenc authencesn";
+    default:
+      return undefined;
+  }
+}
+
+/** The way to the server, and what fits through. */
+export async function examineUplink(
+  routes: RouteSocket,
+  parts: {
+    readonly server: Ipv4Address;
+    readonly excludeInterface: string;
+    readonly encapsulation: Encapsulation;
+    readonly suite: Suite;
+  },
+): Promise<Finding[]> {
+  const { server, excludeInterface, encapsulation, suite } = parts;
+  const uplink = await queryRoute(routes, server, { excludeInterface });
+  if (uplink === undefined) {
+    const fix = "connect the uplink; see `ip route get` to the server's address";
+    return [fail("uplink", `no route to the server ${server}`, fix)];
+  }
+  const { address, interfaceName, mtu } = uplink;
+  const inner = tunnelMtu(mtu, encapsulation, suite);
+  const found = [ok("uplink", `${address} on ${interfaceName} reaches ${server}`)];
+  if (tunnelMtu(mtu, encapsulation, suite) > MIN_TUNNEL_MTU || mtu >= 1_400) {
+    found.push(ok("MTU", `${mtu} outside, ${inner} inside the tunnel`));
+  } else {
+    const fix = "a larger MTU on the uplink spares the fragments";
+    found.push(warn("MTU", `${mtu} outside: packets of ${inner} go in fragments`, fix));
+  }
+  return found;
+}
+
+/** Whether UDP port 4500 is ours to have; a daemon that runs has it. */
+export function examineUdpPort(local: Ipv4Address | undefined, daemonRuns: boolean): Finding {
+  const subject = `UDP port ${UDP_ENCAPSULATION_PORT}`;
+  if (daemonRuns) return ok(subject, "the running daemon has it");
+  try {
+    new UdpEncapsulationSocket(local).close();
+    return ok(subject, "free, and the kernel takes ESP out of it");
+  } catch (error) {
+    if (!(error instanceof SystemError)) throw error;
+    const fix = error.code === "EADDRINUSE" ? "stop the other IPsec daemon" : undefined;
+    return fail(subject, error.message, fix);
+  }
+}
+
+/** Strict reverse path filtering drops ESP that comes from where no route leads back by the same interface. */
+export function examineReversePathFilter(): Finding {
+  const subject = "reverse path filter";
+  const strict = readSysctl("net/ipv4/conf/all/rp_filter") === STRICT;
+  if (!strict) return ok(subject, "not strict");
+  const fix = "with several uplinks: sysctl net.ipv4.conf.all.rp_filter=2";
+  return warn(subject, "strict: ESP from an unexpected uplink is dropped", fix);
+}
+
+export function examineForwarding(role: XfrmOwner): Finding {
+  const subject = "IPv6 forwarding";
+  const value = readSysctl("net/ipv6/conf/all/forwarding");
+  if (value === undefined) {
+    return fail(
+      subject,
+      "this host has no IPv6",
+      "remove ipv6.disable=1 from the kernel's command line",
+    );
+  }
+  if (value !== "0") return ok(subject, "on");
+  const fix = "sysctl net.ipv6.conf.all.forwarding=1";
+  return role === "server"
+    ? fail(subject, "off: homes reach this machine and nothing behind it", fix)
+    : warn(subject, "off: only this machine uses the tunnel, no LAN behind it", fix);
+}
+
+/** Certificates and logs want the time; nothing else here does. */
+export function examineClock(now: number): Finding {
+  const subject = "clock";
+  const text = new Date(now).toISOString();
+  return new Date(now).getUTCFullYear() >= EARLIEST_YEAR
+    ? ok(subject, text)
+    : warn(subject, `${text} cannot be`, "start a time service, such as systemd-timesyncd");
+}
+
+function readSysctl(path: string): string | undefined {
+  try {
+    return readFileSync(`/proc/sys/${path}`, "utf8").trim();
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,167 @@
+/**
+ * What stands in the kernel outlives the daemons, serves nobody but whom it is for, and is mended; over the laboratory
+ * of `tunnel-lab.ts`. The keys are of AES-GCM: with them nothing but the kernel's own states can be gone on with.
+ */
+
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { Capture } from "../support/capture.ts";
+import { eventually, type Namespace } from "../support/namespace.ts";
+import { daemonsAreBuilt, FAR, type LabHome, SERVER, TunnelLab } from "../support/tunnel-lab.ts";
+import { canUseXfrmInterfaces } from "../support/xfrm.ts";
+
+const KERNEL = 'data-plane = "kernel"';
+
+describe.skipIf(!canUseXfrmInterfaces() || !daemonsAreBuilt())("tunnels in the kernel", () => {
+  let lab: TunnelLab;
+  let alice: LabHome;
+  let server: Namespace;
+
+  beforeAll(async () => {
+    lab = await TunnelLab.build({
+      homes: ["alice", "bob"].map((name) => ({
+        name,
+        encapsulation: "esp",
+        suite: "aes-gcm-128",
+        client: KERNEL,
+      })),
+      server: `${KERNEL}\nallow-private-endpoints = true`,
+    });
+    alice = lab.home("alice");
+    server = lab.serverNamespace;
+    // Somebody else's, of the same kinds.
+    await server.run(
+      `ip link add theirs type xfrm dev lo if_id 0x11
+       ip xfrm state add src ${SERVER} dst 203.0.113.99 proto esp spi 0x99 reqid 17 mode tunnel \
+         aead 'rfc4106(gcm(aes))' 0x${"ab".repeat(20)} 128 if_id 0x11 sel src ::/0 dst ::/0
+       ip xfrm policy add src 2001:db8:99::/48 dst ::/0 dir out if_id 0x11 action block`,
+    );
+    await lab.server.start();
+    await Promise.all(lab.homes.map(({ client }) => client.start()));
+    for (const home of lab.homes) await lab.confirmed(home, home.ipv4(7));
+  });
+
+  afterAll(async () => {
+    await lab?.dispose();
+  });
+
+  async function counter(namespace: Namespace, name: string): Promise<number> {
+    const text = await namespace.run("cat /proc/net/xfrm_stat");
+    return Number(new RegExp(`^${name}\\s+(\\d+)$`, "m").exec(text)?.[1]);
+  }
+
+  /** Keys, SPIs and addresses of all states, without what counts. */
+  async function states(namespace: Namespace): Promise<string> {
+    const text = await namespace.run("ip xfrm state");
+    return text.replaceAll(/^\s+(seq-hi|[0-9a-f]{8}) .*$/gm, "");
+  }
+
+  /** Runs `work` with an echo every 100 ms from alice to the far host; returns how many were lost. */
+  async function lostDuring(work: () => Promise<void>): Promise<number> {
+    const ping = alice.namespace.spawn(["ping", "-n", "-i", "0.1", FAR]);
+    await ping.line((line) => line.includes("bytes from"));
+    await work();
+    await alice.namespace.run("sleep 1");
+    ping.kill("SIGINT");
+    await ping.exited;
+    const [, sent, received] = /(\d+) packets transmitted, (\d+) received/.exec(ping.stdout) ?? [];
+    // The last one may still have been on its way.
+    return Math.max(0, Number(sent) - Number(received) - 1);
+  }
+
+  it("lose nothing when the server's daemon is killed, and are taken up by the next", async () => {
+    const before = await states(server);
+    const lost = await lostDuring(async () => {
+      await lab.server.crash();
+      await lab.server.start();
+      await lab.confirmed(alice, alice.ipv4(7));
+    });
+    expect(lost).toBe(0);
+    expect(await states(server)).toBe(before);
+  });
+
+  it("lose nothing when the home's daemon is killed, and are taken up by the next", async () => {
+    const before = await states(alice.namespace);
+    const lost = await lostDuring(async () => {
+      await alice.client.crash();
+      await alice.client.start();
+      await lab.confirmed(alice, alice.ipv4(7));
+    });
+    expect(lost).toBe(0);
+    expect(await states(alice.namespace)).toBe(before);
+  });
+
+  it("move to an address that came while the home's daemon was dead", async () => {
+    await alice.client.crash();
+    const address = await alice.take(8);
+    await alice.client.start();
+    await lab.confirmed(alice, address);
+    await alice.reachesFar();
+  });
+
+  it("keep their numbers when the home moves", async () => {
+    const sent = async () =>
+      (await lab.server.status()).homes.find(({ name }) => name === "alice")?.traffic
+        .receivedPackets ?? 0;
+    const before = await sent();
+    const address = await alice.take(9);
+    await lab.confirmed(alice, address);
+    await alice.reachesFar();
+    expect(await sent()).toBeGreaterThan(before);
+    expect(await counter(server, "XfrmInStateSeqError")).toBe(0);
+  });
+
+  it("have their interface again after somebody deleted it", async () => {
+    const before = await states(server);
+    await server.run("ip link del ht-alice");
+    await eventually(() => server.run("ip link show ht-alice").catch(() => undefined));
+    await alice.isReachedFrom();
+    expect(await states(server)).toBe(before);
+  });
+
+  it("carry nothing that claims to come from another home", async () => {
+    const bob = lab.home("bob");
+    const link = await alice.namespace.run("ip -d link show ht0");
+    const interfaceId = /if_id (0x[0-9a-f]+)/.exec(link)?.[1];
+    // Alice's own kernel would not let it out either.
+    await alice.namespace.run(
+      `ip xfrm policy add src ${bob.address}/128 dst ::/0 dir out priority 1 if_id ${interfaceId} \
+         tmpl src ${alice.ipv4(9)} dst ${SERVER} proto esp reqid $((${interfaceId})) mode tunnel
+       ip addr add ${bob.address}/128 dev lo`,
+    );
+    const before = await counter(server, "XfrmInNoPols");
+    const ping = ["ping", "-n", "-c", "2", "-W", "1", "-I", bob.address];
+    await expect(alice.namespace.run([...ping, FAR])).rejects.toThrow();
+    await expect(alice.namespace.run([...ping, "2001:db8:ffff::1"])).rejects.toThrow();
+    expect(await counter(server, "XfrmInNoPols")).toBeGreaterThanOrEqual(before + 4);
+  });
+
+  it("take no packet twice, wherever it comes from", async () => {
+    const capture = await Capture.start(lab.router, "server", lab.directory, "ip proto 50");
+    await alice.reachesFar();
+    await capture.stop();
+    const [packet] = (await capture.esp()).filter(({ destination }) => destination === SERVER);
+    if (packet === undefined) throw new Error("nothing was captured");
+    const before = await counter(server, "XfrmInStateSeqError");
+    const octets = Buffer.from(packet.octets).toString("hex");
+    const program = `const { createSocket } = require("raw-socket");
+      const packet = Buffer.from("${octets}", "hex");
+      const socket = createSocket({ protocol: 50 });
+      socket.send(packet, 0, packet.length, "${SERVER}", () => process.exit());`;
+    await lab.router.run([process.execPath, "-e", program]);
+    await eventually(async () =>
+      (await counter(server, "XfrmInStateSeqError")) === before + 1 ? true : undefined,
+    );
+    const { refused } = (await alice.atServer(lab.server)).traffic;
+    expect(refused.replayed).toBe(1);
+  });
+
+  it("go when the daemon is stopped, and nobody else's do", async () => {
+    await lab.server.stop();
+    expect(await server.run("ip xfrm state")).toContain("spi 0x00000099");
+    expect((await server.run("ip xfrm state")).match(/^src /gm)).toHaveLength(1);
+    expect((await server.run("ip xfrm policy")).match(/^src /gm)).toHaveLength(1);
+    const links = await server.run("ip link");
+    expect(links).toContain("theirs");
+    expect(links).not.toContain("ht-");
+  });
+});
