@@ -427,9 +427,10 @@ export class TunnelServer implements MeteredServer {
   }
 
   #probe(home: Home, move: number): void {
-    const { sendNeighbor, randomOctets } = this.#parts;
+    const { dataPlane, sendNeighbor, randomOctets } = this.#parts;
     const message = home.probes.issue(move, randomOctets(8));
     sendNeighbor(home.interfaceIndex, home.config.linkLocal, message);
+    dataPlane.hasten?.(home.config.name);
   }
 
   /** One log line when it begins, and one a minute with their number while it lasts. */

@@ -269,11 +269,10 @@ export class EndpointTable {
     home.moves += 1;
     home.movedAt = now;
     home.reachability ??= Reachability.unproven(now);
-    effects.push(
-      { kind: "set-remote", tunnel, remote: endpoint },
-      { kind: "persist", tunnel, endpoint },
-    );
+    effects.push({ kind: "set-remote", tunnel, remote: endpoint });
     this.#follow(home, home.reachability.moved(now), effects);
+    // Last: the home's connections wait for the others.
+    effects.push({ kind: "persist", tunnel, endpoint });
   }
 
   /** The claim is not granted now; it is when the owner does not answer. */

@@ -150,8 +150,8 @@ describe("announcer and endpoint table", () => {
       "0 client advertise",
       "0 client solicit",
       "10 server set-remote",
-      "10 server persist",
       "10 server probe",
+      "10 server persist",
       "20 client confirmed",
       "30 server confirmed",
     ]);

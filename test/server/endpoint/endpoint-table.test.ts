@@ -78,11 +78,11 @@ class Story {
 const kinds = (effects: EndpointEffect[]) => effects.map(({ kind }) => kind);
 
 describe("a move", () => {
-  it("rewrites the remote endpoint, is written down and probed, in this order", () => {
+  it("rewrites the remote endpoint, is probed and written down, in this order", () => {
     expect(new Story().moved(ALICE, NEW, 5)).toEqual([
       { kind: "set-remote", tunnel: ALICE, remote: { address: NEW, port: 4500 } },
-      { kind: "persist", tunnel: ALICE, endpoint: { address: NEW, port: 4500 } },
       { kind: "probe", tunnel: ALICE, move: 1 },
+      { kind: "persist", tunnel: ALICE, endpoint: { address: NEW, port: 4500 } },
     ]);
   });
 
@@ -112,7 +112,7 @@ describe("a move", () => {
 
   it("while held is asked about quickly, and stays held until it is answered", () => {
     const story = Story.held();
-    expect(kinds(story.moved(ALICE, NEW, 5000))).toEqual(["set-remote", "persist", "probe"]);
+    expect(kinds(story.moved(ALICE, NEW, 5000))).toEqual(["set-remote", "probe", "persist"]);
     expect(story.until(6000)).toEqual(["5250 probe", "5500 probe"]);
     expect(kinds(story.answered(ALICE, 6010))).toEqual(["release", "confirmed"]);
   });
@@ -327,7 +327,7 @@ describe("another home's confirmed address", () => {
     const story = Story.confirmed();
     story.moved(BOB, OLD, 1000);
     expect(story.until(2000)).toEqual(["1250 probe", "1500 probe", "2000 hold"]);
-    expect(kinds(story.moved(BOB, OLD, 2000))).toEqual(["set-remote", "persist", "probe"]);
+    expect(kinds(story.moved(BOB, OLD, 2000))).toEqual(["set-remote", "probe", "persist"]);
   });
 
   it("costs the holder at most one series of probes a second, however often it is claimed", () => {
