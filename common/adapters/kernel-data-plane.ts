@@ -31,7 +31,7 @@ import type {
 } from "../tunnel/data-plane.ts";
 import { planTunnels } from "../tunnel/plan.ts";
 import type { InboundSequence, OutboundSequence, SequenceStore } from "../tunnel/sequence-store.ts";
-import type { Endpoint, TunnelName, TunnelSpec } from "../tunnel/tunnel.ts";
+import { type Endpoint, requireKeys, type TunnelName, type TunnelSpec } from "../tunnel/tunnel.ts";
 import { decodeMapping } from "../xfrm/event-message.ts";
 import { chooseInterfaceId, isOwnedBy, type XfrmOwner } from "../xfrm/interface-id.ts";
 import { XfrmMessageType } from "../xfrm/message-type.ts";
@@ -313,7 +313,7 @@ export class KernelDataPlane implements DataPlane {
     });
     const outbound = standingState(present.states, wanted.outbound);
     const inbound = standingState(present.states, wanted.inbound);
-    const inboundSequence = sequences.openInbound(spec.inbound);
+    const inboundSequence = sequences.openInbound(requireKeys(spec).inbound);
     const standingLocal = local ?? this.#local ?? somewhere(outbound?.source);
     const tunnel = new KernelTunnel(
       spec,
@@ -329,7 +329,7 @@ export class KernelDataPlane implements DataPlane {
     const ahead = aheadOf(spec);
     let sent = 0;
     if (outbound === undefined || !isSingleUse(spec)) {
-      const sequence = sequences.openOutbound(spec.outbound);
+      const sequence = sequences.openOutbound(requireKeys(spec).outbound);
       tunnel.outboundSequence = sequence;
       sent = outbound?.replay?.sent ?? sequence.next - 1;
       // What is granted lies beyond `limit`; that much is durable with the next sync.
@@ -725,12 +725,12 @@ function somewhere(address: string | undefined): Ipv4Address | undefined {
 }
 
 /** RFC 8221 section 5: a manual AES-GCM key whose numbers are not known must not be used again. */
-function isSingleUse({ outbound }: TunnelSpec): boolean {
-  return outbound.suite !== "aes-cbc-256-hmac-sha2-256-128";
+function isSingleUse(spec: TunnelSpec): boolean {
+  return requireKeys(spec).outbound.suite !== "aes-cbc-256-hmac-sha2-256-128";
 }
 
-function aheadOf({ outbound }: TunnelSpec): number {
-  return outbound.extendedSequenceNumbers ? AHEAD_EXTENDED : AHEAD_32;
+function aheadOf(spec: TunnelSpec): number {
+  return requireKeys(spec).outbound.extendedSequenceNumbers ? AHEAD_EXTENDED : AHEAD_32;
 }
 
 /** Everything up to `top` counts as received. */

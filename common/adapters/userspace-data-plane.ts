@@ -26,26 +26,37 @@ import {
   needsChecksum,
 } from "../offload/virtio-net-header.ts";
 import type { Instant } from "../time.ts";
-import { AdvertisementOrder, isAdvertisement } from "../tunnel/advertisement-order.ts";
+import { isAdvertisement } from "../tunnel/advertisement-order.ts";
 import { AdvertisementPolice } from "../tunnel/advertisement-police.ts";
 import type {
   DataPlane,
   DataPlaneEvent,
+  IkeDatagram,
+  KeyedDataPlane,
   RefusalCounts,
   RefusalReason,
   Sending,
+  SoftLimit,
   TunnelCounters,
 } from "../tunnel/data-plane.ts";
+import { EPHEMERAL_OUTBOUND, ephemeralInbound } from "../tunnel/ephemeral-sequences.ts";
 import { planTunnels } from "../tunnel/plan.ts";
 import { TunnelSelectors } from "../tunnel/selectors.ts";
 import type { InboundSequence, OutboundSequence, SequenceStore } from "../tunnel/sequence-store.ts";
-import type { Encapsulation, Endpoint, TunnelName, TunnelSpec } from "../tunnel/tunnel.ts";
+import {
+  type Encapsulation,
+  type Endpoint,
+  givenKeys,
+  type SaKeys,
+  type TunnelName,
+  type TunnelSpec,
+} from "../tunnel/tunnel.ts";
 import { EspSocket, type OutboundBatch, setDestination } from "./linux/esp-socket.ts";
 import { onReadable, type Readiness } from "./linux/libc.ts";
 import { Slab } from "./linux/slab.ts";
 import { closeTun, openTun, readTun, removeTun, TunWriter } from "./linux/tun-device.ts";
 import type { TunnelLinks } from "./tunnel-link.ts";
-import { UserspaceTunnel } from "./userspace-tunnel.ts";
+import { type Association, UserspaceTunnel } from "./userspace-tunnel.ts";
 
 /** Octets of a slot: the largest ESP packet, and room behind it for checksums that read whole words. */
 const SLOT = 2048;
@@ -68,6 +79,11 @@ const NEXT_HEADER = 6; // offsets in an IPv6 header
 const DESTINATION = 24;
 const LARGEST_PROBE = 128; // octets
 
+/** Before an IKE message where ESP has its SPI: zeros, RFC 3948 section 2.2. */
+const NON_ESP_MARKER_LENGTH = 4;
+/** RFC 3948 section 2.3 */
+const KEEPALIVE = Uint8Array.of(0xff);
+
 export interface UserspaceDataPlaneOptions {
   /** Our own IPv4, or undefined to let the route to the peer choose it at each packet. */
   readonly local: Ipv4Address | undefined;
@@ -86,10 +102,17 @@ interface TunnelSequences {
   readonly inbound: InboundSequence;
 }
 
+/** A pair of SAs that is to be opened. */
+interface OpenedKeys {
+  readonly keys: SaKeys;
+  readonly sequences: TunnelSequences;
+  readonly softLimit: SoftLimit | undefined;
+}
+
 /** A socket and the tunnels whose ESP comes in through it. */
 interface Carrier {
   readonly socket: EspSocket;
-  readonly bySpi: Map<number, UserspaceTunnel>;
+  readonly bySpi: Map<number, Association>;
   readonly coalescer: Coalescer;
   readonly readiness: Readiness;
   readonly onPacket: (offset: number, length: number) => void;
@@ -99,8 +122,9 @@ interface Carrier {
   advertised: boolean;
 }
 
-export class UserspaceDataPlane implements DataPlane {
+export class UserspaceDataPlane implements DataPlane, KeyedDataPlane {
   readonly kind = "userspace";
+  readonly keyed = this;
   readonly crypto: string;
   readonly #options: UserspaceDataPlaneOptions;
   readonly #tunnels = new Map<TunnelName, UserspaceTunnel>();
@@ -114,8 +138,8 @@ export class UserspaceDataPlane implements DataPlane {
   };
   readonly #segmenter = new Segmenter(this.#memory);
   readonly #lengths = new Int32Array(SLOTS);
-  /** Tunnels that received something in this turn. */
-  readonly #heard: UserspaceTunnel[] = [];
+  /** Pairs of SAs that received something in this turn. */
+  readonly #heard: Association[] = [];
   readonly #unattributed: Partial<Record<RefusalReason, number>> = {};
   readonly #listeners: ((event: DataPlaneEvent) => void)[] = [];
   #now: Instant;
@@ -130,10 +154,10 @@ export class UserspaceDataPlane implements DataPlane {
     const present = [...this.#tunnels.values()].map(({ spec }) => spec);
     const plan = planTunnels(present, wanted);
     await this.#remove(plan.remove);
-    const opened = plan.add.map((spec) => ({ spec, sequences: this.#openSequences(spec) }));
+    const opened = plan.add.map((spec) => ({ spec, given: this.#openGivenKeys(spec) }));
     // Reservations are durable before the first packet can use them.
     if (opened.length > 0) this.#options.sequences.sync();
-    for (const { spec, sequences } of opened) await this.#add(spec, sequences);
+    for (const { spec, given } of opened) await this.#add(spec, given);
     for (const spec of plan.change) await this.#change(spec);
   }
 
@@ -201,49 +225,96 @@ export class UserspaceDataPlane implements DataPlane {
     this.#options.sequences.sync();
   }
 
-  #openSequences(spec: TunnelSpec): TunnelSequences {
+  addAssociations(name: TunnelName, keys: SaKeys, softLimit: SoftLimit): void {
+    const sequences = { outbound: EPHEMERAL_OUTBOUND, inbound: ephemeralInbound() };
+    this.#addAssociations(this.#tunnel(name), { keys, sequences, softLimit });
+  }
+
+  useAssociations(name: TunnelName, spi: number): void {
+    const tunnel = this.#tunnel(name);
+    const association = tunnel.associations.get(spi);
+    if (association !== undefined) tunnel.use(association);
+  }
+
+  removeAssociations(name: TunnelName, spi: number): void {
+    const tunnel = this.#tunnel(name);
+    const association = tunnel.associations.get(spi);
+    if (association === undefined) return;
+    this.#carriers.get(tunnel.spec.encapsulation)?.bySpi.delete(spi);
+    tunnel.drop(association);
+  }
+
+  listenForIke(listener: (datagram: IkeDatagram) => void): void {
+    const { socket } = this.#carrier("udp");
+    socket.onNotEsp = (octets, remote) =>
+      listener({ message: octets.subarray(NON_ESP_MARKER_LENGTH), remote });
+  }
+
+  sendIke({ message, remote }: IkeDatagram): void {
+    const octets = new Uint8Array(NON_ESP_MARKER_LENGTH + message.length);
+    octets.set(message, NON_ESP_MARKER_LENGTH);
+    this.#carrier("udp").socket.sendDatagram(octets, remote);
+  }
+
+  sendIkeKeepalive(remote: Endpoint): void {
+    this.#carrier("udp").socket.sendDatagram(KEEPALIVE, remote);
+  }
+
+  #openGivenKeys(spec: TunnelSpec): OpenedKeys | undefined {
+    const keys = givenKeys(spec);
+    if (keys === undefined) return undefined;
     const { sequences } = this.#options;
     return {
-      outbound: sequences.openOutbound(spec.outbound),
-      inbound: sequences.openInbound(spec.inbound),
+      keys,
+      sequences: {
+        outbound: sequences.openOutbound(keys.outbound),
+        inbound: sequences.openInbound(keys.inbound),
+      },
+      softLimit: undefined,
     };
   }
 
-  async #add(spec: TunnelSpec, sequences: TunnelSequences): Promise<void> {
-    const carrier = this.#carrier(spec.encapsulation);
+  async #add(spec: TunnelSpec, given: OpenedKeys | undefined): Promise<void> {
+    this.#carrier(spec.encapsulation);
     const tun = openTun(spec.interfaceName);
     try {
       const { interfaceIndex } = await this.#options.links.configure(spec);
-      const { openTransform, advertisements } = this.#options;
-      const { next, limit } = sequences.outbound;
       const tunnel = new UserspaceTunnel({
         spec,
         tun,
         interfaceIndex,
-        outbound: new OutboundSa({
-          keys: spec.outbound,
-          transform: openTransform(spec.outbound, "outbound"),
-          next,
-          limit,
-        }),
-        outboundSequence: sequences.outbound,
-        inbound: new InboundSa({
-          keys: spec.inbound,
-          transform: openTransform(spec.inbound, "inbound"),
-          window: sequences.inbound.window,
-        }),
-        inboundSequence: sequences.inbound,
         selectors: new TunnelSelectors(spec),
-        police: new AdvertisementPolice(advertisements),
-        order: new AdvertisementOrder(sequences.inbound.window.top),
+        police: new AdvertisementPolice(this.#options.advertisements),
       });
       this.#tunnels.set(spec.name, tunnel);
-      carrier.bySpi.set(spec.inbound.spi, tunnel);
+      if (given !== undefined) this.#addAssociations(tunnel, given);
       this.#listen(tunnel);
     } catch (error) {
       removeTun(tun);
       throw error;
     }
+  }
+
+  #addAssociations(tunnel: UserspaceTunnel, { keys, sequences, softLimit }: OpenedKeys): void {
+    const { openTransform } = this.#options;
+    const { next, limit } = sequences.outbound;
+    const association = tunnel.add({
+      outbound: new OutboundSa({
+        keys: keys.outbound,
+        transform: openTransform(keys.outbound, "outbound"),
+        next,
+        limit,
+      }),
+      outboundSequence: sequences.outbound,
+      inbound: new InboundSa({
+        keys: keys.inbound,
+        transform: openTransform(keys.inbound, "inbound"),
+        window: sequences.inbound.window,
+      }),
+      inboundSequence: sequences.inbound,
+      softLimit,
+    });
+    this.#carrier(tunnel.spec.encapsulation).bySpi.set(keys.inbound.spi, association);
   }
 
   #listen(tunnel: UserspaceTunnel): void {
@@ -291,14 +362,13 @@ export class UserspaceDataPlane implements DataPlane {
 
   /** From here on nothing passes; the interface stands until it is removed. */
   #stop(tunnel: UserspaceTunnel): void {
-    const { spec, outbound, inbound } = tunnel;
+    const { spec } = tunnel;
     this.#tunnels.delete(spec.name);
-    this.#carriers.get(spec.encapsulation)?.bySpi.delete(spec.inbound.spi);
     tunnel.readiness?.close();
-    tunnel.outboundSequence.release(outbound.next);
-    tunnel.inboundSequence.record();
-    outbound.close();
-    inbound.close();
+    for (const [spi, association] of tunnel.associations) {
+      this.#carriers.get(spec.encapsulation)?.bySpi.delete(spi);
+      tunnel.drop(association);
+    }
   }
 
   #tunnel(name: TunnelName): UserspaceTunnel {
@@ -340,7 +410,7 @@ export class UserspaceDataPlane implements DataPlane {
     for (let batch = 0; batch < BATCHES_A_TURN; batch++) {
       if (!this.#transmitBatch(tunnel, socket)) break;
     }
-    this.#extendSequence(tunnel);
+    if (tunnel.current !== undefined) this.#watchNumbers(tunnel.current);
   }
 
   /** False when the interface had nothing more to read. */
@@ -353,15 +423,16 @@ export class UserspaceDataPlane implements DataPlane {
       const length = readTun(tunnel.tun, memory, READ_AT, READ_LENGTH);
       more = length >= 0;
       if (!more) break;
+      const { current } = tunnel;
       const refusal = this.#refusalToSend(tunnel, length);
-      if (refusal !== undefined) {
-        tunnel.refuse(refusal);
+      if (refusal !== undefined || current === undefined) {
+        tunnel.refuse(refusal ?? "no-association");
       } else if (gsoType(memory, READ_AT) === GsoType.none) {
-        if (this.#fillSlot(tunnel, filled, length)) filled += 1;
+        if (this.#fillSlot(current, filled, length)) filled += 1;
       } else {
         // Its segments need the slots, and must not overtake what is in them.
         this.#send(tunnel, socket, filled);
-        this.#sendSegments(tunnel, socket, length);
+        this.#sendSegments(current, socket, length);
         return true;
       }
     }
@@ -378,8 +449,9 @@ export class UserspaceDataPlane implements DataPlane {
   }
 
   /** Puts the packet that was read, which is no super-packet, into a slot and seals it. */
-  #fillSlot(tunnel: UserspaceTunnel, index: number, length: number): boolean {
+  #fillSlot(association: Association, index: number, length: number): boolean {
     const memory = this.#memory;
+    const { tunnel } = association;
     if (length + MOST_OVERHEAD > SLOT) {
       tunnel.refuse("too-big");
       return false;
@@ -389,13 +461,14 @@ export class UserspaceDataPlane implements DataPlane {
       return false;
     }
     const slot = FIRST_SLOT + index * SLOT;
-    const inner = slot + tunnel.outbound.innerOffset;
+    const inner = slot + association.outbound.innerOffset;
     memory.octets.copyWithin(inner, READ_AT, READ_AT + length);
-    return this.#seal(tunnel, index, length);
+    return this.#seal(association, index, length);
   }
 
-  #sendSegments(tunnel: UserspaceTunnel, socket: EspSocket, length: number): void {
+  #sendSegments(association: Association, socket: EspSocket, length: number): void {
     const segmenter = this.#segmenter;
+    const { tunnel } = association;
     if (!segmenter.begin(READ_AT, length)) {
       tunnel.refuse("inner-malformed");
       return;
@@ -404,30 +477,34 @@ export class UserspaceDataPlane implements DataPlane {
       tunnel.refuse("too-big");
       return;
     }
-    const first = FIRST_SLOT + tunnel.outbound.innerOffset;
+    const first = FIRST_SLOT + association.outbound.innerOffset;
     for (;;) {
       const count = segmenter.fill(first, SLOT, SLOTS, this.#lengths);
       if (count === 0) return;
       let sealed = 0;
-      while (sealed < count && this.#seal(tunnel, sealed, this.#lengths[sealed] ?? 0)) sealed += 1;
+      while (sealed < count && this.#seal(association, sealed, this.#lengths[sealed] ?? 0)) {
+        sealed += 1;
+      }
       this.#send(tunnel, socket, sealed);
       if (sealed < count) return; // no numbers are left for the rest either
     }
   }
 
   /** Seals the inner packet of `length` octets that stands in a slot. */
-  #seal(tunnel: UserspaceTunnel, index: number, length: number): boolean {
+  #seal(association: Association, index: number, length: number): boolean {
+    const { tunnel, outbound } = association;
     const slot = FIRST_SLOT + index * SLOT;
     if (tunnel.spec.clampMss) {
-      clampMss(this.#memory, slot + tunnel.outbound.innerOffset, length, tunnel.mtu);
+      clampMss(this.#memory, slot + outbound.innerOffset, length, tunnel.mtu);
     }
-    const sealed = tunnel.outbound.seal(this.#memory, slot, length);
+    const sealed = outbound.seal(this.#memory, slot, length);
     if (sealed === 0) {
       tunnel.refuse("sequence-exhausted");
       return false;
     }
     this.#lengths[index] = sealed;
     tunnel.sentOctets += length;
+    association.sentOctets += length;
     return true;
   }
 
@@ -443,13 +520,21 @@ export class UserspaceDataPlane implements DataPlane {
     }
   }
 
-  #extendSequence(tunnel: UserspaceTunnel): void {
-    const { outbound, outboundSequence } = tunnel;
-    if (tunnel.extending || outbound.limit - outbound.next > EXTEND_BELOW) return;
-    tunnel.extending = true;
+  /** Reserves more numbers in time, or has other keys negotiated. */
+  #watchNumbers(association: Association): void {
+    const { tunnel, outbound, outboundSequence, softLimit, inbound } = association;
+    if (softLimit !== undefined) {
+      if (association.softLimitTold) return;
+      if (outbound.next <= softLimit.packets && association.sentOctets < softLimit.octets) return;
+      association.softLimitTold = true;
+      this.#tell({ kind: "soft-limit", tunnel: tunnel.spec.name, spi: inbound.spi });
+      return;
+    }
+    if (association.extending || outbound.limit - outbound.next > EXTEND_BELOW) return;
+    association.extending = true;
     outboundSequence.extend(outbound.next, (limit) => {
       // A key whose numbers are used up gets no more: asking again would not help.
-      tunnel.extending = limit <= outbound.limit;
+      association.extending = limit <= outbound.limit;
       outbound.limit = limit;
     });
   }
@@ -465,28 +550,29 @@ export class UserspaceDataPlane implements DataPlane {
       carrier.writingTo = undefined;
       if (carrier.advertised) this.#tellAdvertised(carrier);
     }
-    for (const tunnel of this.#heard) {
-      tunnel.unrecorded = false;
-      tunnel.inboundSequence.record();
+    for (const association of this.#heard) {
+      association.unrecorded = false;
+      association.inboundSequence.record();
     }
     this.#heard.length = 0;
   }
 
   #open(carrier: Carrier, offset: number, length: number): void {
     const memory = carrier.socket.received;
-    const tunnel = length < 4 ? undefined : carrier.bySpi.get(memory.view.getUint32(offset));
-    if (tunnel === undefined) {
+    const association = length < 4 ? undefined : carrier.bySpi.get(memory.view.getUint32(offset));
+    if (association === undefined) {
       const reason = length < 4 ? "malformed" : "unknown-spi";
       this.#unattributed[reason] = (this.#unattributed[reason] ?? 0) + 1;
       return;
     }
-    const inner = tunnel.inbound.open(memory, offset, length);
+    const { tunnel, inbound } = association;
+    const inner = inbound.open(memory, offset, length);
     if (inner < 0) {
       tunnel.refuse(refusalOf(inner));
       return;
     }
-    this.#hear(tunnel, carrier.socket);
-    const packet = offset + tunnel.inbound.innerOffset;
+    this.#hear(association, carrier.socket);
+    const packet = offset + inbound.innerOffset;
     const refusal = tunnel.selectors.judgeInbound(memory, packet, inner);
     if (refusal !== undefined) {
       tunnel.refuse(refusal);
@@ -497,7 +583,7 @@ export class UserspaceDataPlane implements DataPlane {
       return;
     }
     if (isAdvertisement(memory, packet, inner)) {
-      if (!tunnel.order.admit(tunnel.inbound.sequence)) {
+      if (!tunnel.admitAdvertisement(association)) {
         tunnel.refuse("advertisement-late");
         return;
       }
@@ -514,13 +600,15 @@ export class UserspaceDataPlane implements DataPlane {
   }
 
   /** The packet was authentic, whatever is inside. */
-  #hear(tunnel: UserspaceTunnel, socket: EspSocket): void {
+  #hear(association: Association, socket: EspSocket): void {
+    const { tunnel } = association;
+    if (tunnel.current !== association) tunnel.use(association);
     tunnel.heardAt = this.#now;
     tunnel.observedFamilyAndPort = socket.sourceFamilyAndPort;
     tunnel.observedAddress = socket.sourceAddress;
-    if (!tunnel.unrecorded) {
-      tunnel.unrecorded = true;
-      this.#heard.push(tunnel);
+    if (!association.unrecorded) {
+      association.unrecorded = true;
+      this.#heard.push(association);
     }
     if (
       tunnel.sending === "probes-only" &&

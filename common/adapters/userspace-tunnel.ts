@@ -2,9 +2,9 @@
 
 import type { InboundSa, OutboundSa } from "../esp/security-association.ts";
 import type { Instant } from "../time.ts";
-import type { AdvertisementOrder } from "../tunnel/advertisement-order.ts";
+import { AdvertisementOrder } from "../tunnel/advertisement-order.ts";
 import type { AdvertisementPolice } from "../tunnel/advertisement-police.ts";
-import type { RefusalReason, Sending, TunnelCounters } from "../tunnel/data-plane.ts";
+import type { RefusalReason, Sending, SoftLimit, TunnelCounters } from "../tunnel/data-plane.ts";
 import type { TunnelSelectors } from "../tunnel/selectors.ts";
 import type { InboundSequence, OutboundSequence } from "../tunnel/sequence-store.ts";
 import type { TunnelSpec } from "../tunnel/tunnel.ts";
@@ -18,13 +18,29 @@ export interface UserspaceTunnelParts {
   /** File descriptor of the TUN interface. */
   readonly tun: number;
   readonly interfaceIndex: number;
+  readonly selectors: TunnelSelectors;
+  readonly police: AdvertisementPolice;
+}
+
+/** A pair of SAs at work. */
+export interface Association {
+  readonly tunnel: UserspaceTunnel;
+  /** Higher than those of the pairs before it. */
+  readonly generation: number;
   readonly outbound: OutboundSa<Slab>;
   readonly outboundSequence: OutboundSequence;
   readonly inbound: InboundSa<Slab>;
   readonly inboundSequence: InboundSequence;
-  readonly selectors: TunnelSelectors;
-  readonly police: AdvertisementPolice;
   readonly order: AdvertisementOrder;
+  /** Absent with keys that the configuration gives. */
+  readonly softLimit: SoftLimit | undefined;
+  /** Of inner packets, sent. */
+  sentOctets: number;
+  softLimitTold: boolean;
+  /** More sequence numbers were asked for. */
+  extending: boolean;
+  /** Packets were received that `inboundSequence` has not recorded yet. */
+  unrecorded: boolean;
 }
 
 /** What the packet path reads and writes; a plain record, since every field is touched for every packet. */
@@ -32,13 +48,15 @@ export class UserspaceTunnel {
   spec: TunnelSpec;
   tun: number;
   interfaceIndex: number;
-  readonly outbound: OutboundSa<Slab>;
-  readonly outboundSequence: OutboundSequence;
-  readonly inbound: InboundSa<Slab>;
-  readonly inboundSequence: InboundSequence;
+  /** By inbound SPI. */
+  readonly associations = new Map<number, Association>();
+  /** The pair that is sent with. */
+  current: Association | undefined;
+  /** The newest pair that an advertisement came with: those of older pairs are late. */
+  advertisedGeneration = 0;
+  #generations = 0;
   selectors: TunnelSelectors;
   readonly police: AdvertisementPolice;
-  readonly order: AdvertisementOrder;
   readiness: Readiness | undefined;
 
   /** Where ESP goes; address 0 while that is not known. */
@@ -50,11 +68,6 @@ export class UserspaceTunnel {
   pathMtuTold = false;
   /** When `heard` was last told. */
   heardToldAt: Instant | undefined;
-  /** More sequence numbers were asked for. */
-  extending = false;
-  /** Packets were received that `inboundSequence` has not recorded yet. */
-  unrecorded = false;
-
   sentPackets = 0;
   sentOctets = 0;
   sentAt: Instant | undefined;
@@ -69,14 +82,58 @@ export class UserspaceTunnel {
     this.spec = parts.spec;
     this.tun = parts.tun;
     this.interfaceIndex = parts.interfaceIndex;
-    this.outbound = parts.outbound;
-    this.outboundSequence = parts.outboundSequence;
-    this.inbound = parts.inbound;
-    this.inboundSequence = parts.inboundSequence;
     this.selectors = parts.selectors;
     this.police = parts.police;
-    this.order = parts.order;
     this.mtu = parts.spec.mtu;
+  }
+
+  /** Receives with it from now on; sends with it if there is no other. */
+  add(
+    parts: Pick<
+      Association,
+      "outbound" | "outboundSequence" | "inbound" | "inboundSequence" | "softLimit"
+    >,
+  ): Association {
+    this.#generations += 1;
+    const association: Association = {
+      tunnel: this,
+      generation: this.#generations,
+      ...parts,
+      order: new AdvertisementOrder(parts.inboundSequence.window.top),
+      sentOctets: 0,
+      softLimitTold: false,
+      extending: false,
+      unrecorded: false,
+    };
+    this.associations.set(parts.inbound.spi, association);
+    this.current ??= association;
+    return association;
+  }
+
+  /** Sends with it from now on, unless a newer one is sent with already. */
+  use(association: Association): void {
+    const { current } = this;
+    if (current === undefined || association.generation > current.generation) {
+      this.current = association;
+    }
+  }
+
+  /** Neither sends nor receives with it any more; the newest that is left is sent with instead. */
+  drop(association: Association): void {
+    this.associations.delete(association.inbound.spi);
+    association.outboundSequence.release(association.outbound.next);
+    association.inboundSequence.record();
+    association.outbound.close();
+    association.inbound.close();
+    if (this.current !== association) return;
+    this.current = [...this.associations.values()].at(-1);
+  }
+
+  /** False when an advertisement that was sent later has been admitted before. */
+  admitAdvertisement({ generation, order, inbound }: Association): boolean {
+    if (generation < this.advertisedGeneration || !order.admit(inbound.sequence)) return false;
+    this.advertisedGeneration = generation;
+    return true;
   }
 
   refuse(reason: RefusalReason, count = 1): void {

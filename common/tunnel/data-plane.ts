@@ -5,7 +5,7 @@
 
 import type { Ipv4Address } from "../ip/address.ts";
 import type { Instant } from "../time.ts";
-import type { Endpoint, TunnelName, TunnelSpec } from "./tunnel.ts";
+import type { Endpoint, SaKeys, TunnelName, TunnelSpec } from "./tunnel.ts";
 
 /** Whether inner packets may be sent to the remote endpoint. */
 export type Sending =
@@ -30,6 +30,8 @@ export type RefusalReason =
   /** An advertisement that a later one has overtaken. */
   | "advertisement-late"
   | "no-remote"
+  /** No keys have been negotiated yet. */
+  | "no-association"
   | "held"
   | "too-big"
   | "send-failed"
@@ -61,6 +63,8 @@ export type DataPlaneEvent =
    * anything more is sent: what the kernel already answers must go where the advertisement says.
    */
   | { readonly kind: "advertised" }
+  /** So much was sent with a negotiated pair of SAs that others should follow; told once a pair. */
+  | { readonly kind: "soft-limit"; readonly tunnel: TunnelName; readonly spi: number }
   /** The network says that packets of the tunnel's present MTU do not fit the path. */
   | { readonly kind: "path-mtu"; readonly tunnel: TunnelName }
   /** Somebody deleted the tunnel's interface; it stands again, with another index. */
@@ -70,10 +74,45 @@ export type DataPlaneEvent =
   /** The plane cannot go on, such as when the disk refuses what must not be lost. */
   | { readonly kind: "failed"; readonly error: Error };
 
+/** How much may be sent with one negotiated SA before another is asked for. */
+export interface SoftLimit {
+  readonly packets: number;
+  /** Of inner packets. */
+  readonly octets: number;
+}
+
+/** An IKE message as it came in, or goes out, on the port for UDP encapsulation; without the non-ESP marker. */
+export interface IkeDatagram {
+  readonly message: Uint8Array;
+  readonly remote: Endpoint;
+}
+
+/**
+ * What key negotiation asks of a data plane: pairs of SAs that come and go, and the port that IKE shares with ESP
+ * (RFC 3948). Their sequence numbers live as long as the process: after that, others are negotiated.
+ *
+ * A tunnel receives with all of its pairs and sends with one. The first is sent with at once; another when it is
+ * told to, when an authentic packet came with it, or when the one that was sent with is removed (RFC 7296 section
+ * 2.8). It never goes back to an older one.
+ */
+export interface KeyedDataPlane {
+  addAssociations(tunnel: TunnelName, keys: SaKeys, limit: SoftLimit): void;
+  /** Sends with the pair of this inbound SPI from now on. */
+  useAssociations(tunnel: TunnelName, spi: number): void;
+  removeAssociations(tunnel: TunnelName, spi: number): void;
+  /** From now on the port is open, even while there is no tunnel. Throws `SystemError`. */
+  listenForIke(listener: (datagram: IkeDatagram) => void): void;
+  sendIke(datagram: IkeDatagram): void;
+  /** One octet to a NAT on the way, RFC 3948 section 2.3. */
+  sendIkeKeepalive(remote: Endpoint): void;
+}
+
 export interface DataPlane {
   readonly kind: "kernel" | "userspace";
   /** How it encrypts, for people, such as `OpenSSL 3.0.17`. */
   readonly crypto: string;
+  /** Absent: this plane takes no negotiated keys. */
+  readonly keyed?: KeyedDataPlane;
   /**
    * Makes exactly these tunnels stand: creates, changes and removes what differs, leaves the rest untouched.
    * Applying twice changes nothing. Throws `SystemError`.

@@ -53,7 +53,8 @@ function detailsOf(spec: TunnelSpec): string {
   ]);
 }
 
-function keysOf(keys: SecurityAssociationKeys): unknown[] {
+function keysOf(keys: SecurityAssociationKeys | undefined): unknown[] {
+  if (keys === undefined) return [];
   return [
     keys.spi,
     keys.suite,

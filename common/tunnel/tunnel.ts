@@ -52,6 +52,25 @@ export interface TunnelSpec {
   /** Octets; inner packets, 1,280 or more. */
   readonly mtu: number;
   readonly clampMss: boolean;
+  /** Keys of the configuration; absent: they are negotiated, and come and go while the tunnel stands. */
+  readonly outbound?: SecurityAssociationKeys;
+  readonly inbound?: SecurityAssociationKeys;
+}
+
+/** The SAs of a tunnel, one for each direction; the inbound SPI is what they are known by. */
+export interface SaKeys {
   readonly outbound: SecurityAssociationKeys;
   readonly inbound: SecurityAssociationKeys;
+}
+
+/** For data planes that take no negotiated keys; configurations that would give them any are refused. */
+export function requireKeys(spec: TunnelSpec): SaKeys {
+  const keys = givenKeys(spec);
+  if (keys === undefined) throw new Error(`tunnel ${spec.name} has no keys`);
+  return keys;
+}
+
+/** The keys that the configuration gives; undefined when they are negotiated. */
+export function givenKeys({ outbound, inbound }: TunnelSpec): SaKeys | undefined {
+  return outbound === undefined || inbound === undefined ? undefined : { outbound, inbound };
 }

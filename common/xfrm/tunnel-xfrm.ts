@@ -18,6 +18,7 @@ import { IpProtocol } from "../ip/ipv6.ts";
 import type { Sending } from "../tunnel/data-plane.ts";
 import {
   type Endpoint,
+  requireKeys,
   type SecurityAssociationKeys,
   type TunnelSpec,
   UDP_ENCAPSULATION_PORT,
@@ -91,10 +92,11 @@ export function xfrmTunnel(
     lifetime: {},
   };
   const inUdp = spec.encapsulation === "udp";
+  const keys = requireKeys(spec);
   return {
     outbound: {
       ...common,
-      ...keyed(spec.outbound, spec.mtu),
+      ...keyed(keys.outbound, spec.mtu),
       source: here,
       destination: there,
       replay: freshReplayState({ sent: start.sent, received: 0, window: REPLAY_WINDOW }),
@@ -102,7 +104,7 @@ export function xfrmTunnel(
     },
     inbound: {
       ...common,
-      ...keyed(spec.inbound, spec.mtu),
+      ...keyed(keys.inbound, spec.mtu),
       source: local.fixed ? ANY : there,
       destination: here,
       replay: freshReplayState({ sent: 0, received: start.received, window: REPLAY_WINDOW }),

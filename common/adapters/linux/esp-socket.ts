@@ -85,6 +85,8 @@ export class EspSocket {
   /** Datagrams that were no ESP: RFC 3948 keepalives, and IKE behind the non-ESP marker. */
   keepalives = 0;
   notEsp = 0;
+  /** Hears of what is behind a non-ESP marker: its octets, marker included, and whence they came. */
+  onNotEsp: ((datagram: Uint8Array, source: Endpoint) => void) | undefined;
 
   readonly #batch: OutboundBatch;
   readonly #sending: MessageVector;
@@ -158,8 +160,27 @@ export class EspSocket {
     libcCalls.sendmmsg(this.fd, this.#sending.address(0), 1, 0);
   }
 
+  /** Sends one datagram that is no ESP; routers may fragment it. What cannot go is dropped. */
+  sendDatagram(datagram: Uint8Array, { address, port }: Endpoint): void {
+    const { memory, first, stride } = this.#batch;
+    if (datagram.length > stride) throw new RangeError(`a datagram of ${datagram.length} octets`);
+    const destination = { familyAndPort: 0, address: 0 };
+    setDestination(destination, address, port);
+    memory.octets.set(datagram, first);
+    this.#sending.setLength(0, datagram.length);
+    this.#sending.setDestination(1, destination.familyAndPort, destination.address);
+    if (libcCalls.sendmmsg(this.fd, this.#sending.address(0), 1, 0) === 1) return;
+    if (errno() === Errno.messageTooLong) this.#sendFragmented(0);
+  }
+
   close(): void {
     libcCalls.close(this.fd);
+  }
+
+  #handOver(offset: number, length: number): void {
+    this.notEsp += 1;
+    const source = endpointOf(this.sourceFamilyAndPort, this.sourceAddress);
+    this.onNotEsp?.(this.received.octets.slice(offset, offset + length), source);
   }
 
   /** A raw socket hands over the IPv4 header too. */
@@ -182,7 +203,7 @@ export class EspSocket {
       const size = Math.min(step, length - from);
       const at = offset + from;
       if (size === 1 && octets[at] === 0xff) this.keepalives += 1;
-      else if (size >= 4 && view.getUint32(at) === NON_ESP_MARKER) this.notEsp += 1;
+      else if (size >= 4 && view.getUint32(at) === NON_ESP_MARKER) this.#handOver(at, size);
       else listener(at, size);
     }
   }
