@@ -13,6 +13,7 @@ import { SystemError } from "../errors.ts";
 import type { ReplayWindow } from "../esp/replay-window.ts";
 import { type Ipv4Address, parseIpv4 } from "../ip/address.ts";
 import { IPV4_HEADER_LENGTH } from "../ip/ipv4.ts";
+import { IpProtocol } from "../ip/ipv6.ts";
 import {
   decodeXfrmLink,
   encodeLinkIndex,
@@ -66,6 +67,11 @@ const HELD_A_ROUND = 500;
 /** Links are looked at so long after something happened to one, milliseconds. */
 const LINKS_SETTLE = 100;
 /**
+ * A tunnel that was sending when its daemon died goes on sending to the same place so long, while the next daemon asks
+ * whether the home is still there; milliseconds. Without it a restart would interrupt what nothing else interrupts.
+ */
+const HOLD_GRACE = 3_000;
+/**
  * Sequence numbers reserved ahead. The kernel asks nobody before it uses one, so they must outlast the ten seconds in
  * which every tunnel is looked at: 64-bit numbers are many, of 32-bit ones a lost reserve may not hurt.
  */
@@ -107,6 +113,10 @@ class KernelTunnel {
   /** The last number of the numbers reserved. */
   reserved = 0;
   extending = false;
+  /** It was sending already when this process found it. */
+  adopted = false;
+  /** Runs before it is held. */
+  grace: NodeJS.Timeout | undefined;
 
   /** As last read; a state that was lost keeps them. */
   sent = { packets: 0, octets: 0 };
@@ -183,9 +193,16 @@ export class KernelDataPlane implements DataPlane {
 
   setSending(name: TunnelName, sending: Sending): void {
     const tunnel = this.#tunnel(name);
+    clearTimeout(tunnel.grace);
     if (tunnel.attachment.sending === sending) return;
-    this.#attach(tunnel, { sending });
-    if (sending === "probes-only") this.#watchHeld();
+    if (sending === "probes-only" && tunnel.adopted) {
+      tunnel.grace = setTimeout(() => this.#hold(tunnel), HOLD_GRACE).unref();
+    } else if (sending === "probes-only") {
+      this.#hold(tunnel);
+    } else {
+      this.#attach(tunnel, { sending });
+    }
+    tunnel.adopted = false;
   }
 
   async setMtu(name: TunnelName, mtu: number): Promise<void> {
@@ -321,10 +338,12 @@ export class KernelDataPlane implements DataPlane {
         interfaceId,
         local: { address: standingLocal, fixed: local !== undefined },
         remote: endpointOf(outbound),
-        sending: "open",
+        sending: wasHeld(present, interfaceId) ? "probes-only" : "open",
       },
       inboundSequence,
     );
+    tunnel.adopted = tunnel.attachment.remote !== undefined && tunnel.attachment.sending === "open";
+    if (tunnel.attachment.sending === "probes-only") this.#watchHeld();
     if (owner === "client") this.#local ??= standingLocal;
     const ahead = aheadOf(spec);
     let sent = 0;
@@ -376,6 +395,7 @@ export class KernelDataPlane implements DataPlane {
     const tunnel = this.#tunnel(name);
     const { outbound, inbound, policies } = tunnel.wanted();
     const { xfrm } = this.#options;
+    clearTimeout(tunnel.grace);
     const ways = policies.filter(({ direction }) => direction === "out");
     xfrm.attempt(ways.map((policy) => xfrmRequest({ kind: "delete-policy", policy })));
     // Nothing is sent any more, so what was sent until now is known for good.
@@ -526,6 +546,12 @@ export class KernelDataPlane implements DataPlane {
       advance(tunnel.inboundSequence.window, top);
       tunnel.inboundSequence.record();
     }
+  }
+
+  #hold(tunnel: KernelTunnel): void {
+    if (this.#closed || this.#tunnels.get(tunnel.spec.name) !== tunnel) return;
+    this.#attach(tunnel, { sending: "probes-only" });
+    this.#watchHeld();
   }
 
   #watchHeld(): void {
@@ -718,6 +744,16 @@ function endpointOf(state: PresentState | undefined): Endpoint | undefined {
   const address = somewhere(state?.destination);
   if (address === undefined) return undefined;
   return { address, port: state?.encapsulation?.destinationPort ?? 0 };
+}
+
+/** Whether a daemon before us had held the tunnel: what it sends by prefix is blocked, though it knows where to. */
+function wasHeld({ policies }: PresentXfrm, interfaceId: number): boolean {
+  return policies.some(
+    (policy) =>
+      policy.interfaceId === interfaceId &&
+      policy.direction === "out" &&
+      policy.selector.protocol === IpProtocol.icmpv6,
+  );
 }
 
 function somewhere(address: string | undefined): Ipv4Address | undefined {

@@ -55,9 +55,17 @@ describe.skipIf(!canUseXfrmInterfaces() || !daemonsAreBuilt())("tunnels in the k
     return text.replaceAll(/^\s+(seq-hi|[0-9a-f]{8}) .*$/gm, "");
   }
 
-  /** Runs `work` with an echo every 100 ms from alice to the far host; returns how many were lost. */
-  async function lostDuring(work: () => Promise<void>): Promise<number> {
-    const ping = alice.namespace.spawn(["ping", "-n", "-i", "0.1", FAR]);
+  /** All counters of refused and unsendable packets, by namespace. */
+  async function drops(): Promise<string[]> {
+    const text = async (namespace: Namespace) =>
+      `${namespace.label}:${await namespace.run("grep -v '\\s0$' /proc/net/xfrm_stat || true")}`;
+    return await Promise.all([server, alice.namespace].map(text));
+  }
+
+  /** Runs `work` with an echo every 100 ms from alice to the far host: what was lost, and what the kernel says of it. */
+  async function lossDuring(work: () => Promise<void>) {
+    const before = await drops();
+    const ping = alice.namespace.spawn(["ping", "-n", "-i", "0.1", "-O", FAR]);
     await ping.line((line) => line.includes("bytes from"));
     await work();
     await alice.namespace.run("sleep 1");
@@ -65,28 +73,30 @@ describe.skipIf(!canUseXfrmInterfaces() || !daemonsAreBuilt())("tunnels in the k
     await ping.exited;
     const [, sent, received] = /(\d+) packets transmitted, (\d+) received/.exec(ping.stdout) ?? [];
     // The last one may still have been on its way.
-    return Math.max(0, Number(sent) - Number(received) - 1);
+    const lost = Math.max(0, Number(sent) - Number(received) - 1);
+    const after = await drops();
+    return { lost, drops: after.filter((each, index) => each !== before[index]) };
   }
 
   it("lose nothing when the server's daemon is killed, and are taken up by the next", async () => {
     const before = await states(server);
-    const lost = await lostDuring(async () => {
+    const loss = await lossDuring(async () => {
       await lab.server.crash();
       await lab.server.start();
       await lab.confirmed(alice, alice.ipv4(7));
     });
-    expect(lost).toBe(0);
+    expect(loss).toEqual({ lost: 0, drops: [] });
     expect(await states(server)).toBe(before);
   });
 
   it("lose nothing when the home's daemon is killed, and are taken up by the next", async () => {
     const before = await states(alice.namespace);
-    const lost = await lostDuring(async () => {
+    const loss = await lossDuring(async () => {
       await alice.client.crash();
       await alice.client.start();
       await lab.confirmed(alice, alice.ipv4(7));
     });
-    expect(lost).toBe(0);
+    expect(loss).toEqual({ lost: 0, drops: [] });
     expect(await states(alice.namespace)).toBe(before);
   });
 
