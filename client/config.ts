@@ -129,7 +129,7 @@ const clientTable = table({
   tunnel: tunnelTable,
   keys: keysTable,
   "state-directory": absolutePath.default(CLIENT_DEFAULTS.stateDirectory),
-  "data-plane": dataPlane.default("userspace"),
+  "data-plane": dataPlane.default("auto"),
   "control-socket": socketPath.default(CLIENT_DEFAULTS.controlSocket),
   ...metricsFields,
   ...lanFields,

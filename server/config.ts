@@ -134,7 +134,7 @@ const serverTable = table({
   "clamp-mss": bool.default(true),
   advertisements: advertisementsTable.prefault({}),
   "state-directory": absolutePath.default(SERVER_DEFAULTS.stateDirectory),
-  "data-plane": dataPlane.default("userspace"),
+  "data-plane": dataPlane.default("auto"),
   "control-socket": socketPath.default(SERVER_DEFAULTS.controlSocket),
   ...metricsFields,
   "interface-prefix": interfacePrefix.default(SERVER_DEFAULTS.interfacePrefix),

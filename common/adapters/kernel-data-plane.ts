@@ -54,6 +54,7 @@ import {
   type XfrmTunnel,
   xfrmTunnel,
 } from "../xfrm/tunnel-xfrm.ts";
+import { LeakGuard } from "./leak-guard.ts";
 import { UdpEncapsulationSocket } from "./linux/udp-encapsulation-socket.ts";
 import { RequestFlag, RouteGroup, RouteMessageType, type RouteSocket } from "./netlink-socket.ts";
 import type { TunnelLinks } from "./tunnel-link.ts";
@@ -101,6 +102,8 @@ export interface KernelDataPlaneOptions {
   readonly links: TunnelLinks;
   readonly sequences: SequenceStore;
   readonly now: () => Instant;
+  /** False moves by successor states, as on kernels without MIGRATE. */
+  readonly migrate?: boolean;
 }
 
 class KernelTunnel {
@@ -146,10 +149,11 @@ export class KernelDataPlane implements DataPlane {
   readonly #listeners: ((event: DataPlaneEvent) => void)[] = [];
   readonly #subscriptions: { close(): void }[] = [];
   readonly #initialStatistics: RefusalCounts;
+  readonly #guard: LeakGuard;
   #local: Ipv4Address | undefined;
   #udp: UdpEncapsulationSocket | undefined;
   /** False once the kernel said that it has no MIGRATE. */
-  #migrates = true;
+  #migrates: boolean;
   #heldTimer: NodeJS.Timeout | undefined;
   #held: KernelTunnel[] = [];
   #linksTimer: NodeJS.Timeout | undefined;
@@ -160,6 +164,8 @@ export class KernelDataPlane implements DataPlane {
   constructor(options: KernelDataPlaneOptions) {
     this.#options = options;
     this.#local = options.local;
+    this.#migrates = options.migrate ?? true;
+    this.#guard = new LeakGuard(options.routes, options.owner);
     this.#initialStatistics = readStatistics();
     this.#subscriptions.push(
       subscribeToXfrm((messages) => this.#hearKernel(messages)),
@@ -303,6 +309,9 @@ export class KernelDataPlane implements DataPlane {
       tunnels.map((tunnel) => tunnel.wanted(starts.get(tunnel))),
     );
     await this.#perform(operations);
+    const routes = tunnels.flatMap(({ spec }) => spec.routes);
+    // Before any interface is made, and gone only with the last of them.
+    if (routes.length > 0) await this.#guard.apply(routes);
     await this.#removeLinks(links);
     const toConfigure = new Set([...plan.add, ...plan.change].map(({ name }) => name));
     for (const [name, tunnel] of this.#tunnels) {
@@ -312,6 +321,7 @@ export class KernelDataPlane implements DataPlane {
       const { interfaceIndex } = await this.#options.links.configure(tunnel.spec);
       tunnel.interfaceIndex = interfaceIndex;
     }
+    if (routes.length === 0) await this.#guard.apply(routes);
   }
 
   /** A tunnel that is new to this process; what stands of it in the kernel stays as it is. */

@@ -56,7 +56,7 @@ it("fills every default", () => {
         },
       },
       stateDirectory: "/var/lib/hometun",
-      dataPlane: "userspace",
+      dataPlane: "auto",
       controlSocket: "/run/hometun/client.sock",
       lan: undefined,
       firewall: { enabled: false, open: [] },

@@ -79,15 +79,18 @@ describe.skipIf(!canUseXfrmInterfaces())("moves under load", () => {
        ip addr add fe80::c/128 dev ht0 nodad; ip addr add 2001:db8:a::1/128 dev ht0 nodad
        ip -6 route add default dev ht0`,
     );
-    plane = server.spawn([process.execPath, "--import", "tsx", PROCESS]);
-    await plane.line((line) => line === "ready");
-    await ask({ kind: "open", owner: "server", local: SERVER, directory, specs: [spec] });
   });
 
   afterAll(async () => {
     await lab.dispose();
     await rm(directory, { recursive: true, force: true });
   });
+
+  async function open(migrate: boolean): Promise<void> {
+    plane = server.spawn([process.execPath, "--import", "tsx", PROCESS]);
+    await plane.line((line) => line === "ready");
+    await ask({ kind: "open", owner: "server", local: SERVER, directory, migrate, specs: [spec] });
+  }
 
   async function ask<Answer>(order: Order): Promise<Answer> {
     plane.write(`${JSON.stringify(order)}\n`);
@@ -103,14 +106,28 @@ describe.skipIf(!canUseXfrmInterfaces())("moves under load", () => {
     everyMs,
   });
 
-  it(`${MOVES} of them skip no sequence number, and nothing goes out in clear`, async () => {
+  // A state takes a number for each packet and may be gone before the packet is: those numbers, and those packets, are
+  // lost. MIGRATE copies a state that goes on sending until it is deleted: those numbers are repeated, with other IVs
+  // (seqiv salts each state), and to the address the home has left.
+  const ways = [
+    { way: "MIGRATE", migrate: true, mostSkipped: 0.01, mostRepeated: 0.05 },
+    {
+      way: "successor states",
+      migrate: false,
+      mostSkipped: Number.POSITIVE_INFINITY,
+      mostRepeated: 0,
+    },
+  ];
+
+  // The second takes up, with its single-use key, what the first has left: it is killed.
+  it.each(ways)("$way: packets are lost by the few, none goes in clear", async (expected) => {
+    await open(expected.migrate);
     await ask(move(2, 0));
     const capture = await Capture.start(server, "wan", directory);
-    const pings = ["home", "server"].map((from) =>
-      from === "home"
-        ? home.spawn(["ping", "-n", "-i", "0.002", "2001:db8:ffff::1"])
-        : server.spawn(["ping", "-n", "-i", "0.002", "2001:db8:a::1"]),
-    );
+    const pings = [
+      home.spawn(["ping", "-n", "-i", "0.002", "2001:db8:ffff::1"]),
+      server.spawn(["ping", "-n", "-i", "0.002", "2001:db8:a::1"]),
+    ];
     for (const ping of pings) await ping.line((line) => line.includes("bytes from"));
     const { medianMs } = await ask<{ medianMs: number }>(move(MOVES, 20));
     for (const ping of pings) {
@@ -133,15 +150,16 @@ describe.skipIf(!canUseXfrmInterfaces())("moves under load", () => {
       const [, sent, received] = /(\d+) packets transmitted, (\d+) received/.exec(stdout) ?? [];
       return Number(sent) - Number(received);
     });
-    const share = lost.reduce((sum, each) => sum + each) / numbers.length;
     process.stderr.write(
-      `${MOVES} moves, median ${medianMs.toFixed(2)} ms: ${numbers.length} packets, ` +
+      `${expected.way}, ${MOVES} moves, median ${medianMs.toFixed(2)} ms: ${numbers.length} packets, ` +
         `${skipped} numbers skipped, ${repeated} repeated, ${lost.join(" + ")} echoes lost\n`,
     );
-    expect(skipped).toBe(0);
-    // A repeated number has another IV (seqiv salts each state) and goes to another address; it costs a packet.
-    expect(share).toBeLessThan(0.02);
+    expect(lost.reduce((sum, each) => sum + each) / numbers.length).toBeLessThan(0.02);
+    expect(skipped / numbers.length).toBeLessThanOrEqual(expected.mostSkipped);
+    expect(repeated / numbers.length).toBeLessThanOrEqual(expected.mostRepeated);
     const stat = await server.run("cat /proc/net/xfrm_stat");
     expect(/XfrmInStateSeqError\s+(\d+)/.exec(stat)?.[1]).toBe("0");
+    plane.kill("SIGKILL");
+    await plane.exited;
   });
 });

@@ -122,7 +122,10 @@ describe.skipIf(!canUseXfrmInterfaces() || !daemonsAreBuilt())("tunnels in the k
 
   it("have their interface again after somebody deleted it", async () => {
     const before = await states(server);
+    const prefix = "2001:db8:a::/48";
     await server.run("ip link del ht-alice");
+    // Until then nothing for her leaves in clear.
+    expect(await server.run(`ip -6 route show ${prefix} type unreachable`)).toContain(prefix);
     await eventually(() => server.run("ip link show ht-alice").catch(() => undefined));
     await alice.isReachedFrom();
     expect(await states(server)).toBe(before);
@@ -170,6 +173,7 @@ describe.skipIf(!canUseXfrmInterfaces() || !daemonsAreBuilt())("tunnels in the k
     expect(await server.run("ip xfrm state")).toContain("spi 0x00000099");
     expect((await server.run("ip xfrm state")).match(/^src /gm)).toHaveLength(1);
     expect((await server.run("ip xfrm policy")).match(/^src /gm)).toHaveLength(1);
+    expect(await server.run("ip -6 route show type unreachable")).toBe("");
     const links = await server.run("ip link");
     expect(links).toContain("theirs");
     expect(links).not.toContain("ht-");

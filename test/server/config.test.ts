@@ -40,7 +40,7 @@ it("fills every default", () => {
       clampMss: true,
       advertisements: { rate: 10, burst: 20 },
       stateDirectory: "/var/lib/hometun-server",
-      dataPlane: "userspace",
+      dataPlane: "auto",
       controlSocket: "/run/hometun-server/server.sock",
       metrics: undefined,
       allowRemoteMetrics: false,

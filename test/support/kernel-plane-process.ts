@@ -24,6 +24,7 @@ export type Order =
       readonly owner: "client" | "server";
       readonly local: string | undefined;
       readonly directory: string;
+      readonly migrate: boolean;
       readonly specs: readonly TunnelSpec[];
     }
   /** Moves the remote end (a server's) or the local one (a client's) to each address in turn. */
@@ -48,6 +49,7 @@ async function carryOut(order: Order): Promise<unknown> {
       plane = new KernelDataPlane({
         owner: order.owner,
         local: order.local as Ipv4Address | undefined,
+        migrate: order.migrate,
         xfrm: new XfrmSocket(),
         routes,
         links: openTunnelLinks(routes),
