@@ -42,7 +42,7 @@ export function assemble(config: ClientConfig, log: Logger): Task[] {
         // Before there is a tunnel, and until there is none any more.
         const firewall = closers.add(assembleFirewall(config, { state, log }));
         await firewall.open();
-        const { dataPlane, reason } = await openDataPlane(config.dataPlane, {
+        const dataPlane = await openDataPlane(config.dataPlane, {
           owner: "client",
           local: undefined,
           suites: [config.keys.outbound.suite, config.keys.inbound.suite],
@@ -52,7 +52,8 @@ export function assemble(config: ClientConfig, log: Logger): Task[] {
           now: clock.now,
           advertisements: ADVERTISEMENTS,
         });
-        log.info({ dataPlane: dataPlane.kind, crypto: dataPlane.crypto, reason }, "data plane");
+        const { kind, crypto, reason } = dataPlane;
+        log.info({ dataPlane: kind, crypto, reason }, "data plane");
         const watcher = new AddressWatcher({
           socket,
           server: config.server,

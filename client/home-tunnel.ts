@@ -8,7 +8,7 @@
 
 import type { NeighborChannel, NeighborListeners } from "../common/adapters/neighbor-socket.ts";
 import type { Clock, Timer } from "../common/adapters/system-clock.ts";
-import { type MoveStatus, trafficOf } from "../common/control/traffic.ts";
+import { dataPlaneStatusOf, type MoveStatus, trafficOf } from "../common/control/traffic.ts";
 import type { SystemError } from "../common/errors.ts";
 import {
   formatIpv6Prefix,
@@ -203,7 +203,7 @@ export class HomeTunnel {
       prefixes: tunnel.prefixes.map(formatIpv6Prefix),
       encapsulation: tunnel.encapsulation,
       mtu: this.#spec.mtu,
-      dataPlane: { kind: dataPlane.kind, crypto: dataPlane.crypto },
+      dataPlane: dataPlaneStatusOf(dataPlane),
       state: {
         kind,
         since: since === undefined ? this.#startedAt : Math.round(since + wallOffset),

@@ -40,7 +40,7 @@ export function assemble(config: ServerConfig, log: Logger): Task[] {
         const sequences = closers.add(new SequenceFile(state.path("sequence-numbers")));
         const store = await EndpointStore.open(state.path("endpoints"), failure.fail);
         const socket = closers.add(new RouteSocket());
-        const { dataPlane, reason } = await openDataPlane(config.dataPlane, {
+        const dataPlane = await openDataPlane(config.dataPlane, {
           owner: "server",
           local: config.address,
           suites: config.homes.flatMap(({ keys }) => [keys.outbound.suite, keys.inbound.suite]),
@@ -50,7 +50,8 @@ export function assemble(config: ServerConfig, log: Logger): Task[] {
           now: clock.now,
           advertisements: config.advertisements,
         });
-        log.info({ dataPlane: dataPlane.kind, crypto: dataPlane.crypto, reason }, "data plane");
+        const { kind, crypto, reason } = dataPlane;
+        log.info({ dataPlane: kind, crypto, reason }, "data plane");
         const neighbors = closers.add(
           new InterfaceNeighborSocket((message) => tunnels.hear(message)),
         );

@@ -8,7 +8,7 @@
 
 import type { Clock, Timer } from "../common/adapters/system-clock.ts";
 import type { HomeQuery } from "../common/control/home-query.ts";
-import { type MoveStatus, trafficOf } from "../common/control/traffic.ts";
+import { dataPlaneStatusOf, type MoveStatus, trafficOf } from "../common/control/traffic.ts";
 import {
   formatIpv6Prefix,
   type Ipv4Address,
@@ -288,7 +288,7 @@ export class TunnelServer implements MeteredServer {
   totals(): ServerTotals {
     const { dataPlane } = this.#parts;
     return {
-      dataPlane: { kind: dataPlane.kind, crypto: dataPlane.crypto },
+      dataPlane: dataPlaneStatusOf(dataPlane),
       moves: this.#moves,
       confirmations: this.#confirmations,
       advertisementsAccepted: this.#accepted,
@@ -533,7 +533,7 @@ export class TunnelServer implements MeteredServer {
       pid: process.pid,
       startedAt: this.#startedAt,
       address: config.address,
-      dataPlane: { kind: dataPlane.kind, crypto: dataPlane.crypto },
+      dataPlane: dataPlaneStatusOf(dataPlane),
       counts,
       matching,
       unattributed: {

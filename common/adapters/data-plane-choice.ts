@@ -37,34 +37,28 @@ export interface DataPlaneParts {
   readonly advertisements: { readonly rate: number; readonly burst: number };
 }
 
-export interface ChosenDataPlane {
-  readonly dataPlane: DataPlane;
-  /** Why it is this one, for people. */
-  readonly reason: string;
-}
-
 /** Throws `SystemError` when the kernel's is asked for and does not work. */
 export async function openDataPlane(
   setting: DataPlaneSetting,
   parts: DataPlaneParts,
-): Promise<ChosenDataPlane> {
+): Promise<DataPlane> {
   if (setting === "userspace") {
     await removeKernelTunnels(parts);
-    return { dataPlane: userspace(parts), reason: 'data-plane = "userspace"' };
+    return userspace(parts, 'data-plane = "userspace"');
   }
   if (parts.negotiatesKeys === true) {
     const reason = "keys are negotiated, which the kernel's cannot take yet";
     if (setting === "kernel") throw new ConfigError(reason, { key: "data-plane" });
-    return { dataPlane: userspace(parts), reason };
+    return userspace(parts, reason);
   }
   try {
     await probeKernel(parts);
   } catch (error) {
     if (setting === "kernel" || !(error instanceof SystemError)) throw error;
-    return { dataPlane: userspace(parts), reason: `the kernel's does not work: ${error.message}` };
+    return userspace(parts, `the kernel's does not work: ${error.message}`);
   }
   const reason = setting === "auto" ? "this kernel has all it needs" : 'data-plane = "kernel"';
-  return { dataPlane: kernel(parts), reason };
+  return kernel(parts, reason);
 }
 
 /** Makes an xfrm interface, and a tunnel's states and policies for it, and removes them. Throws `SystemError`. */
@@ -156,21 +150,22 @@ function trialSpec(suite: Suite): TunnelSpec {
 async function removeKernelTunnels(parts: DataPlaneParts): Promise<void> {
   let plane: KernelDataPlane;
   try {
-    plane = kernel(parts);
+    plane = kernel(parts, undefined);
   } catch {
     return; // no IPsec in this kernel, so nothing was left in it
   }
   await plane.close();
 }
 
-function kernel(parts: DataPlaneParts): KernelDataPlane {
-  return new KernelDataPlane({ ...parts, xfrm: new XfrmSocket() });
+function kernel(parts: DataPlaneParts, reason: string | undefined): KernelDataPlane {
+  return new KernelDataPlane({ ...parts, reason, xfrm: new XfrmSocket() });
 }
 
-function userspace(parts: DataPlaneParts): UserspaceDataPlane {
+function userspace(parts: DataPlaneParts, reason: string): UserspaceDataPlane {
   const transforms = espTransforms();
   return new UserspaceDataPlane({
     ...parts,
+    reason,
     openTransform: transforms.open,
     crypto: transforms.name,
   });

@@ -102,6 +102,8 @@ export interface KernelDataPlaneOptions {
   readonly links: TunnelLinks;
   readonly sequences: SequenceStore;
   readonly now: () => Instant;
+  /** Why this plane was chosen. */
+  readonly reason?: string | undefined;
   /** False moves by successor states, as on kernels without MIGRATE. */
   readonly migrate?: boolean;
 }
@@ -143,6 +145,7 @@ class KernelTunnel {
 export class KernelDataPlane implements DataPlane {
   readonly kind = "kernel";
   readonly crypto = `Linux ${release()}`;
+  readonly reason: string | undefined;
   readonly #options: KernelDataPlaneOptions;
   readonly #tunnels = new Map<TunnelName, KernelTunnel>();
   readonly #byInterface = new Map<number, KernelTunnel>();
@@ -163,6 +166,7 @@ export class KernelDataPlane implements DataPlane {
   /** Throws `SystemError`. */
   constructor(options: KernelDataPlaneOptions) {
     this.#options = options;
+    this.reason = options.reason;
     this.#local = options.local;
     this.#migrates = options.migrate ?? true;
     this.#guard = new LeakGuard(options.routes, options.owner);

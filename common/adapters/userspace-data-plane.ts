@@ -93,6 +93,8 @@ export interface UserspaceDataPlaneOptions {
   readonly links: TunnelLinks;
   readonly sequences: SequenceStore;
   readonly now: () => Instant;
+  /** Why this plane was chosen. */
+  readonly reason?: string | undefined;
   /** Advertisements that one tunnel may send a second, and at once; more never reach Neighbor Discovery. */
   readonly advertisements: { readonly rate: number; readonly burst: number };
 }
@@ -126,6 +128,7 @@ export class UserspaceDataPlane implements DataPlane, KeyedDataPlane {
   readonly kind = "userspace";
   readonly keyed = this;
   readonly crypto: string;
+  readonly reason: string | undefined;
   readonly #options: UserspaceDataPlaneOptions;
   readonly #tunnels = new Map<TunnelName, UserspaceTunnel>();
   readonly #carriers = new Map<Encapsulation, Carrier>();
@@ -147,6 +150,7 @@ export class UserspaceDataPlane implements DataPlane, KeyedDataPlane {
   constructor(options: UserspaceDataPlaneOptions) {
     this.#options = options;
     this.crypto = options.crypto;
+    this.reason = options.reason;
     this.#now = options.now();
   }
 

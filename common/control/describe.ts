@@ -34,8 +34,9 @@ export function describeEndpoint(endpoint: Endpoint, encapsulation: Encapsulatio
   return encapsulation === "udp" ? `${endpoint.address}:${endpoint.port}` : endpoint.address;
 }
 
-export function describeDataPlane({ kind, crypto }: DataPlaneStatus): string {
-  return `${kind}, encrypted by ${crypto}`;
+export function describeDataPlane({ kind, crypto, reason }: DataPlaneStatus): string {
+  const why = reason === undefined ? "" : ` (${reason})`;
+  return `${kind}, encrypted by ${crypto}${why}`;
 }
 
 /** `192.0.2.7 -> 192.0.2.9, confirmed in 4.2 ms, 5 s ago` */

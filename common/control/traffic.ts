@@ -2,7 +2,7 @@
 
 import type { Ipv4Address } from "../ip/address.ts";
 import type { Instant } from "../time.ts";
-import type { RefusalReason, TunnelCounters } from "../tunnel/data-plane.ts";
+import type { DataPlane, RefusalReason, TunnelCounters } from "../tunnel/data-plane.ts";
 import type { Endpoint } from "../tunnel/tunnel.ts";
 
 /** Packets refused, by reason. */
@@ -36,6 +36,12 @@ export interface DataPlaneStatus {
   readonly kind: "kernel" | "userspace";
   /** What encrypts, such as `OpenSSL EVP` or `node:crypto`. */
   readonly crypto: string;
+  /** Why it is this one. */
+  readonly reason?: string | undefined;
+}
+
+export function dataPlaneStatusOf({ kind, crypto, reason }: DataPlane): DataPlaneStatus {
+  return { kind, crypto, reason };
 }
 
 /** `wallOffset` is what to add to the monotonic clock to get wall-clock milliseconds. */

@@ -111,6 +111,8 @@ export interface DataPlane {
   readonly kind: "kernel" | "userspace";
   /** How it encrypts, for people, such as `OpenSSL 3.0.17`. */
   readonly crypto: string;
+  /** Why it is this one, for people. */
+  readonly reason?: string | undefined;
   /** Absent: this plane takes no negotiated keys. */
   readonly keyed?: KeyedDataPlane;
   /**

@@ -316,7 +316,7 @@ export class TunnelLab {
         `homes = "${join(state, "homes")}"`,
         `state-directory = "${join(state, "state")}"`,
         `control-socket = "${serverSocket}"`,
-        options.server ?? "",
+        withDataPlane(options.server),
       ].join("\n"),
     );
     const homes: LabHome[] = [];
@@ -427,7 +427,7 @@ async function addHome(parts: {
   const text = [
     `state-directory = "${join(own, "state")}"`,
     `control-socket = "${controlSocket}"`,
-    home.client ?? "",
+    withDataPlane(home.client),
     keys.replace("[tunnel]\n", `[tunnel]\n${home.tunnel ?? ""}\n`),
   ].join("\n");
   await writeFile(configFile, text, { mode: 0o600 });
@@ -445,6 +445,11 @@ async function addHome(parts: {
   });
   await laboratory.take(7);
   return laboratory;
+}
+
+/** The userspace one, which works everywhere, unless a test asks for another. */
+function withDataPlane(lines = ""): string {
+  return lines.includes("data-plane") ? lines : `data-plane = "userspace"\n${lines}`;
 }
 
 function uplinkAddress(index: number, uplink: Uplink, number: number): string {
