@@ -2,8 +2,9 @@
 
 import { Command } from "commander";
 import { askControl } from "../../common/adapters/control-socket.ts";
+import type { SocketOptions } from "../../common/config/control-socket.ts";
 import { valueOfReply } from "../../common/runtime/command-line.ts";
-import { controlSocketOf, type SocketOptions } from "./load.ts";
+import { controlSocketOf } from "./load.ts";
 import { configFileOption, socketOption } from "./options.ts";
 
 export function announceCommand(): Command {

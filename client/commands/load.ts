@@ -1,8 +1,11 @@
 /** The configuration from the disk, and where the daemon listens. */
 
 import { readConfigFile } from "../../common/adapters/config-file.ts";
+import {
+  controlSocketOf as findControlSocket,
+  type SocketOptions,
+} from "../../common/config/control-socket.ts";
 import { goodOrThrow } from "../../common/config/mistakes.ts";
-import { ConfigError } from "../../common/errors.ts";
 import { CLIENT_DEFAULTS, type ClientConfig, parseClientConfig } from "../config.ts";
 
 /** Throws `ConfigError`. */
@@ -10,22 +13,7 @@ export function loadConfig(file: string): ClientConfig {
   return goodOrThrow(parseClientConfig(readConfigFile(file)));
 }
 
-export interface SocketOptions {
-  readonly socket?: string;
-  readonly config?: string;
-}
-
-/**
- * A named socket, else the one of a named file. Where nothing is named, the file is asked if it can be read: who
- * may use the socket need not be allowed to see the keys.
- */
+/** The daemon's control socket. Throws `ConfigError`. */
 export function controlSocketOf(options: SocketOptions): string {
-  if (options.socket !== undefined) return options.socket;
-  if (options.config !== undefined) return loadConfig(options.config).controlSocket;
-  try {
-    return loadConfig(CLIENT_DEFAULTS.file).controlSocket;
-  } catch (error) {
-    if (!(error instanceof ConfigError)) throw error;
-    return CLIENT_DEFAULTS.controlSocket;
-  }
+  return findControlSocket(options, { load: loadConfig, defaults: CLIENT_DEFAULTS });
 }

@@ -2,6 +2,7 @@
 
 import { Command } from "commander";
 import { askControl } from "../../common/adapters/control-socket.ts";
+import type { SocketOptions } from "../../common/config/control-socket.ts";
 import {
   jsonOption,
   type StatusOptions,
@@ -10,7 +11,7 @@ import {
   watchOption,
 } from "../../common/runtime/command-line.ts";
 import { type ClientStatus, formatClientStatus } from "../status.ts";
-import { controlSocketOf, type SocketOptions } from "./load.ts";
+import { controlSocketOf } from "./load.ts";
 import { configFileOption, socketOption } from "./options.ts";
 
 export function statusCommand(): Command {

@@ -4,12 +4,14 @@ import { AddressFamily, createSocket, Protocol, type RawSocket } from "raw-socke
 import { SystemError } from "../errors.ts";
 import { type Ipv6Address, ipv6Octets } from "../ip/address.ts";
 import { type Instruction, PacketFilter, PROGRAM_LENGTH } from "./linux/packet-filter.ts";
+import {
+  IPV6_UNICAST_HOPS,
+  SO_ATTACH_FILTER,
+  SO_BINDTODEVICE,
+  SOL_IPV6,
+  SOL_SOCKET,
+} from "./linux/socket-numbers.ts";
 
-const SOL_SOCKET = 1;
-const SO_BINDTODEVICE = 25;
-const SO_ATTACH_FILTER = 26;
-const SOL_IPV6 = 41;
-const IPV6_UNICAST_HOPS = 16;
 const IPV6_MULTICAST_HOPS = 18;
 const IPV6_MULTICAST_LOOP = 19;
 const IPV6_ADD_MEMBERSHIP = 20;

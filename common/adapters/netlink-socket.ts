@@ -9,6 +9,7 @@ import { SystemError } from "../errors.ts";
 import { decodeAcknowledgement } from "../rtnetlink/acknowledgement.ts";
 import { checked, errnoName, libcCalls, PERMISSION_HINTS } from "./linux/libc.ts";
 import { Slab } from "./linux/slab.ts";
+import { AF_NETLINK, SO_RCVBUFFORCE, SOL_SOCKET } from "./linux/socket-numbers.ts";
 
 /** Message types, linux/rtnetlink.h. */
 export const RouteMessageType = {
@@ -55,9 +56,6 @@ const DUMP_ATTEMPTS = 4;
 const RECEIVE_BUFFER = 4 * 2 ** 20; // octets; takes memory only while messages wait
 const MESSAGE_ERROR = 2; // NLMSG_ERROR
 const FLAG_DUMP_INTERRUPTED = 0x10;
-const AF_NETLINK = 16;
-const SOL_SOCKET = 1;
-const SO_RCVBUFFORCE = 33;
 const SOL_NETLINK = 270;
 const NETLINK_NO_ENOBUFS = 5;
 const NETLINK_CAP_ACK = 10;

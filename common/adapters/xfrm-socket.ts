@@ -24,12 +24,9 @@ import { encodeMigrate, encodePolicy, encodePolicyId } from "../xfrm/policy-mess
 import { encodeState, encodeStateId } from "../xfrm/state-message.ts";
 import { checked, Errno, errno, errnoName, libcCalls, PERMISSION_HINTS } from "./linux/libc.ts";
 import { Slab } from "./linux/slab.ts";
+import { AF_NETLINK, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_RAW } from "./linux/socket-numbers.ts";
 import { Subscription, setOptions } from "./netlink-socket.ts";
 
-const AF_NETLINK = 16;
-const SOCK_RAW = 3;
-const SOCK_NONBLOCK = 0o4000;
-const SOCK_CLOEXEC = 0o2000000;
 const NETLINK_XFRM = 6;
 /** Octets of one answer; the kernel makes dumps of at most half of it. */
 const ANSWER = 65_536;

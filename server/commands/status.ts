@@ -2,6 +2,7 @@
 
 import { Command, Option } from "commander";
 import { askControl } from "../../common/adapters/control-socket.ts";
+import type { SocketOptions } from "../../common/config/control-socket.ts";
 import { HOME_SORTS, HOME_STATES, type HomeQuery } from "../../common/control/home-query.ts";
 import type { ControlRequest } from "../../common/control/protocol.ts";
 import {
@@ -18,7 +19,7 @@ import {
   type HomeStatus,
   type ServerStatus,
 } from "../status.ts";
-import { controlSocketOf, type SocketOptions } from "./load.ts";
+import { controlSocketOf } from "./load.ts";
 
 /** A screen or two; more is asked for. */
 const HOMES_SHOWN = 50;

@@ -11,19 +11,22 @@ import { type Encapsulation, type Endpoint, UDP_ENCAPSULATION_PORT } from "../..
 import { checked, Errno, errno, libcCalls, PERMISSION_HINTS } from "./libc.ts";
 import { MessageVector, SegmentedMessage } from "./message-vector.ts";
 import { Slab } from "./slab.ts";
+import {
+  AF_INET,
+  IPPROTO_UDP,
+  MSG_DONTWAIT,
+  SO_RCVBUF,
+  SO_RCVBUFFORCE,
+  SOCK_CLOEXEC,
+  SOCK_DGRAM,
+  SOCK_NONBLOCK,
+  SOCK_RAW,
+  SOL_SOCKET,
+} from "./socket-numbers.ts";
 
-const AF_INET = 2;
-const SOCK_DGRAM = 2;
-const SOCK_RAW = 3;
-const SOCK_NONBLOCK = 0o4000;
-const SOCK_CLOEXEC = 0o2000000;
 const IPPROTO_ESP = 50;
-const IPPROTO_UDP = 17;
-const SOL_SOCKET = 1;
 const SO_SNDBUF = 7;
-const SO_RCVBUF = 8;
 const SO_SNDBUFFORCE = 32;
-const SO_RCVBUFFORCE = 33;
 const SOL_IP = 0;
 const IP_MTU_DISCOVER = 10;
 const IP_PMTUDISC_DONT = 0;
@@ -32,7 +35,6 @@ const UDP_GRO = 104;
 const BUFFER_LENGTH = 7 << 20; // octets; a scheduling pause of 30 ms at 2 Gbit/s
 
 const UDP_SEGMENT = 103;
-const MSG_DONTWAIT = 0x40;
 /** The kernel takes at most 64 segments (128 since Linux 6.9), and 65,507 octets of UDP. */
 const MAX_SEGMENTS = 60;
 const MAX_SEGMENTED_LENGTH = 65_000;

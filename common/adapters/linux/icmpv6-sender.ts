@@ -7,17 +7,19 @@ import { type Ipv6Address, ipv6Octets } from "../../ip/address.ts";
 import { checked, libcCalls, PERMISSION_HINTS } from "./libc.ts";
 import { type Instruction, PacketFilter, PROGRAM_LENGTH } from "./packet-filter.ts";
 import { Slab } from "./slab.ts";
+import {
+  AF_INET6,
+  IPPROTO_ICMPV6,
+  IPV6_UNICAST_HOPS,
+  SO_ATTACH_FILTER,
+  SO_BINDTODEVICE,
+  SOCK_CLOEXEC,
+  SOCK_NONBLOCK,
+  SOCK_RAW,
+  SOL_IPV6,
+  SOL_SOCKET,
+} from "./socket-numbers.ts";
 
-const AF_INET6 = 10;
-const SOCK_RAW = 3;
-const SOCK_NONBLOCK = 0o4000;
-const SOCK_CLOEXEC = 0o2000000;
-const IPPROTO_ICMPV6 = 58;
-const SOL_SOCKET = 1;
-const SO_BINDTODEVICE = 25;
-const SO_ATTACH_FILTER = 26;
-const SOL_IPV6 = 41;
-const IPV6_UNICAST_HOPS = 16;
 const ND_HOP_LIMIT = 255; // RFC 4861 section 7.1
 const LONGEST_MESSAGE = 1280; // octets
 const SOCKADDR_IN6_LENGTH = 28;

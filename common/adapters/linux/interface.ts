@@ -2,10 +2,8 @@
 
 import { libcCalls } from "./libc.ts";
 import { Slab } from "./slab.ts";
+import { AF_INET, SOCK_CLOEXEC, SOCK_DGRAM } from "./socket-numbers.ts";
 
-const AF_INET = 2;
-const SOCK_DGRAM = 2;
-const SOCK_CLOEXEC = 0o2000000;
 const SIOCGIFNAME = 0x8910;
 const SIOCGIFMTU = 0x8921;
 const NAME_LENGTH = 16; // IFNAMSIZ

@@ -12,17 +12,19 @@ import { IDENTIFIER_OFFSET, PROBE_IDENTIFIER } from "../../tunnel/probe.ts";
 import { checked, libcCalls, onReadable, PERMISSION_HINTS, type Readiness } from "./libc.ts";
 import { type Instruction, PacketFilter, PROGRAM_LENGTH } from "./packet-filter.ts";
 import { Slab } from "./slab.ts";
+import {
+  AF_INET6,
+  IPPROTO_ICMPV6,
+  SO_ATTACH_FILTER,
+  SO_RCVBUF,
+  SO_RCVBUFFORCE,
+  SOCK_CLOEXEC,
+  SOCK_NONBLOCK,
+  SOCK_RAW,
+  SOL_IPV6,
+  SOL_SOCKET,
+} from "./socket-numbers.ts";
 
-const AF_INET6 = 10;
-const SOCK_RAW = 3;
-const SOCK_NONBLOCK = 0o4000;
-const SOCK_CLOEXEC = 0o2000000;
-const IPPROTO_ICMPV6 = 58;
-const SOL_SOCKET = 1;
-const SO_ATTACH_FILTER = 26;
-const SO_RCVBUF = 8;
-const SO_RCVBUFFORCE = 33;
-const SOL_IPV6 = 41;
 const IPV6_RECVPKTINFO = 49;
 const IPV6_PKTINFO = 50;
 const IPV6_RECVHOPLIMIT = 51;

@@ -7,12 +7,8 @@ import { type Ipv4Address, ipv4Octets } from "../../ip/address.ts";
 import { type Endpoint, UDP_ENCAPSULATION_PORT } from "../../tunnel/tunnel.ts";
 import { checked, libcCalls, onReadable, PERMISSION_HINTS, type Readiness } from "./libc.ts";
 import { Slab } from "./slab.ts";
+import { AF_INET, IPPROTO_UDP, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK } from "./socket-numbers.ts";
 
-const AF_INET = 2;
-const SOCK_DGRAM = 2;
-const SOCK_NONBLOCK = 0o4000;
-const SOCK_CLOEXEC = 0o2000000;
-const IPPROTO_UDP = 17;
 const UDP_ENCAP = 100;
 const UDP_ENCAP_ESPINUDP = 2;
 const BATCH = 64; // datagrams a turn of the event loop

@@ -2,11 +2,9 @@
 
 import { checked, Errno, errno, libcCalls } from "./libc.ts";
 import { Slab } from "./slab.ts";
+import { MSG_DONTWAIT, SOCK_CLOEXEC, SOCK_DGRAM } from "./socket-numbers.ts";
 
 const AF_UNIX = 1;
-const SOCK_DGRAM = 2;
-const SOCK_CLOEXEC = 0o2000000;
-const MSG_DONTWAIT = 0x40;
 const MSG_NOSIGNAL = 0x4000;
 
 // struct sockaddr_un
