@@ -12,11 +12,13 @@ import { SequenceFile } from "../common/adapters/sequence-file.ts";
 import { openStateDirectory } from "../common/adapters/state-directory.ts";
 import { systemClock } from "../common/adapters/system-clock.ts";
 import { openTunnelLinks } from "../common/adapters/tunnel-link.ts";
+import { suitesOf } from "../common/config/keys.ts";
 import { done, refused } from "../common/control/protocol.ts";
 import type { Logger } from "../common/runtime/log.ts";
 import { Closers, Failure, type Task, untilAborted } from "../common/runtime/tasks.ts";
 import { VERSION } from "../common/version.ts";
 import { AddressWatcher } from "./address-watch/watcher.ts";
+import { assembleKeyExchange, planeSetting } from "./assemble-keys.ts";
 import { assembleFirewall, assembleHooks, assembleLan } from "./assemble-lan.ts";
 import type { ClientConfig } from "./config.ts";
 import { HomeTunnel } from "./home-tunnel.ts";
@@ -42,10 +44,10 @@ export function assemble(config: ClientConfig, log: Logger): Task[] {
         // Before there is a tunnel, and until there is none any more.
         const firewall = closers.add(assembleFirewall(config, { state, log }));
         await firewall.open();
-        const dataPlane = await openDataPlane(config.dataPlane, {
+        const dataPlane = await openDataPlane(planeSetting(config), {
           owner: "client",
           local: undefined,
-          suites: [config.keys.outbound.suite, config.keys.inbound.suite],
+          suites: suitesOf(config.keys),
           routes: socket,
           links: openTunnelLinks(socket),
           sequences,
@@ -63,8 +65,17 @@ export function assemble(config: ClientConfig, log: Logger): Task[] {
           // The server may hold a home that slept through its probes.
           onResume: () => tunnel?.announce(),
         });
+        const failure = new Failure();
+        const keyExchange = await assembleKeyExchange(config, {
+          clock,
+          dataPlane,
+          log,
+          closers,
+          failed: failure.fail,
+        });
         const home = new HomeTunnel({
           config,
+          ...(keyExchange === undefined ? {} : { keyExchange }),
           clock,
           dataPlane,
           watcher,
@@ -75,7 +86,6 @@ export function assemble(config: ClientConfig, log: Logger): Task[] {
           log,
         });
         closers.add(home);
-        const failure = new Failure();
         await home.open(failure.fail);
         const hooks = closers.add(assembleHooks(config, { clock, log }));
         home.observe((view) => hooks.follow(view));

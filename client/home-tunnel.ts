@@ -8,8 +8,11 @@
 
 import type { NeighborChannel, NeighborListeners } from "../common/adapters/neighbor-socket.ts";
 import type { Clock, Timer } from "../common/adapters/system-clock.ts";
+import { mtuSuiteOf } from "../common/config/keys.ts";
+import { firstHost } from "../common/config/schema.ts";
 import { dataPlaneStatusOf, type MoveStatus, trafficOf } from "../common/control/traffic.ts";
 import type { SystemError } from "../common/errors.ts";
+import { type Assignment, linkLocalAddress } from "../common/ikev2/link.ts";
 import {
   formatIpv6Prefix,
   type Ipv4Address,
@@ -35,12 +38,13 @@ import {
 import type { UplinkSnapshot } from "./address-watch/snapshot.ts";
 import { Announcer, type AnnouncerEffect, type AnnouncerInput } from "./announce/announcer.ts";
 import type { ClientConfig } from "./config.ts";
+import type { HomeKeyExchange } from "./home-key-exchange.ts";
 import type { HomeView } from "./home-view.ts";
 import type { ClientTotals } from "./metrics.ts";
 import type { ClientStatus } from "./status.ts";
 
 /** There is one tunnel on a client; data planes want a name for it. */
-const TUNNEL = "home" as TunnelName;
+export const HOME_TUNNEL = "home" as TunnelName;
 const EVERYTHING: Ipv6Prefix = { address: "::" as Ipv6Address, length: 0 };
 /** Before an uplink is known. */
 const USUAL_UPLINK_MTU = 1500; // octets
@@ -48,6 +52,8 @@ const USUAL_UPLINK_MTU = 1500; // octets
 const TICK_MS = 1_000;
 /** When that has not happened for so long, something is wrong with us. */
 const STALLED_MS = 10_000;
+/** We send, and nothing has come for so long. */
+const SILENCE_MS = 3_000;
 
 /** What the home's end needs of the world. */
 export interface HomeTunnelParts {
@@ -56,6 +62,8 @@ export interface HomeTunnelParts {
   readonly dataPlane: DataPlane;
   /** The address watch: told to look, and how often it was. */
   readonly watcher: { hint(): void; readonly hints: number };
+  /** Where keys and addresses come from; absent: from the configuration. */
+  readonly keyExchange?: HomeKeyExchange;
   readonly openNeighbors: (interfaceName: string, listeners: NeighborListeners) => NeighborChannel;
   /** Whether this machine forwards IPv6, for the advertisements' router flag. */
   readonly isRouter: () => boolean;
@@ -70,6 +78,7 @@ export class HomeTunnel {
   readonly #driver: Driver<AnnouncerInput, AnnouncerEffect>;
   readonly #startedAt: number;
   #neighbors: NeighborChannel | undefined;
+  #link: HomeLink;
   #spec: TunnelSpec;
   #uplink: UplinkSnapshot | undefined;
   #uplinkSince: number;
@@ -98,7 +107,8 @@ export class HomeTunnel {
     this.#startedAt = clock.wall();
     this.#uplinkSince = this.#startedAt;
     this.#keepaliveAt = clock.now();
-    this.#spec = specOf(config, USUAL_UPLINK_MTU);
+    this.#link = config.tunnel;
+    this.#spec = specOf(config, this.#link, USUAL_UPLINK_MTU);
     this.#announcer = new Announcer({ livenessIntervalMs: config.tunnel.livenessIntervalMs });
     const perform = (effect: AnnouncerEffect) => this.#perform(effect);
     this.#driver = new Driver({ core: this.#announcer, clock, perform });
@@ -110,8 +120,12 @@ export class HomeTunnel {
     const { interfaceName, prefixes, encapsulation } = config.tunnel;
     this.#failed = failed;
     await dataPlane.apply([this.#spec]);
-    dataPlane.setRemote(TUNNEL, { address: config.server, port: UDP_ENCAPSULATION_PORT });
+    dataPlane.setRemote(HOME_TUNNEL, { address: config.server, port: UDP_ENCAPSULATION_PORT });
     dataPlane.onEvent((event) => this.#react(event));
+    this.#parts.keyExchange?.listen({
+      onAssigned: (assignment) => this.#assigned(assignment),
+      onKeyed: () => this.#driver.feed({ kind: "announce" }),
+    });
     this.#openNeighbors();
     this.#isRouter = this.#parts.isRouter();
     const fields = { interface: interfaceName, prefixes: prefixes.map(formatIpv6Prefix) };
@@ -150,6 +164,7 @@ export class HomeTunnel {
     if (uplink !== undefined) {
       this.#tellChange(previous, uplink);
       this.#followMtu(uplink.mtu);
+      this.#parts.keyExchange?.follow(uplink.address);
     }
     this.#tell();
   }
@@ -197,10 +212,10 @@ export class HomeTunnel {
       startedAt: this.#startedAt,
       server: config.server,
       interface: tunnel.interfaceName,
-      linkLocal: tunnel.linkLocal,
-      serverLinkLocal: tunnel.serverLinkLocal,
-      address: tunnel.address,
-      prefixes: tunnel.prefixes.map(formatIpv6Prefix),
+      linkLocal: this.#link.linkLocal,
+      serverLinkLocal: this.#link.serverLinkLocal,
+      address: this.#link.address,
+      prefixes: this.#link.prefixes.map(formatIpv6Prefix),
       encapsulation: tunnel.encapsulation,
       mtu: this.#spec.mtu,
       dataPlane: dataPlaneStatusOf(dataPlane),
@@ -221,8 +236,9 @@ export class HomeTunnel {
       lastMove: this.#lastMove,
       advertisementsSent: this.#advertisementsSent,
       hints: this.#parts.watcher.hints,
-      traffic: trafficOf(dataPlane.counters(TUNNEL), wallOffset),
-      problem: this.#problem,
+      traffic: trafficOf(dataPlane.counters(HOME_TUNNEL), wallOffset),
+      keys: this.#parts.keyExchange?.status(),
+      problem: this.#parts.keyExchange?.status().problem ?? this.#problem,
     };
   }
 
@@ -235,6 +251,7 @@ export class HomeTunnel {
   async close(): Promise<void> {
     this.#tick?.cancel();
     this.#driver.close();
+    this.#parts.keyExchange?.close();
     this.#neighbors?.close();
     await this.#parts.dataPlane.close();
   }
@@ -243,6 +260,9 @@ export class HomeTunnel {
     switch (event.kind) {
       case "path-mtu":
         this.#parts.watcher.hint();
+        break;
+      case "soft-limit":
+        this.#parts.keyExchange?.rekey(event.spi);
         break;
       case "rebuilt":
         this.#parts.log.warn("the tunnel interface was deleted, made it again");
@@ -270,7 +290,7 @@ export class HomeTunnel {
   }
 
   #perform(effect: AnnouncerEffect): void {
-    const { config, log } = this.#parts;
+    const { log } = this.#parts;
     switch (effect.kind) {
       case "advertise":
         this.#advertisementsSent += 1;
@@ -279,9 +299,7 @@ export class HomeTunnel {
         break;
       case "solicit":
         this.#solicitationsSent += 1;
-        this.#send(
-          encodeNeighborSolicitation({ target: config.tunnel.serverLinkLocal, options: [] }),
-        );
+        this.#send(encodeNeighborSolicitation({ target: this.#link.serverLinkLocal, options: [] }));
         break;
       case "confirmed": {
         const confirmedInMs = Math.round(effect.elapsedMs * 10) / 10;
@@ -325,12 +343,11 @@ export class HomeTunnel {
   }
 
   #advertisement(address: Ipv4Address): Uint8Array {
-    const { config } = this.#parts;
     return encodeNeighborAdvertisement({
       router: this.#isRouter,
       solicited: false,
       override: true,
-      target: config.tunnel.linkLocal,
+      target: this.#link.linkLocal,
       options: [
         ipv4LinkLayerOption(NdOptionType.targetLinkLayerAddress, address),
         changeOption(this.#change),
@@ -339,8 +356,8 @@ export class HomeTunnel {
   }
 
   #send(icmp: Uint8Array): void {
-    this.#neighbors?.send(this.#parts.config.tunnel.serverLinkLocal, icmp);
-    this.#parts.dataPlane.hasten?.(TUNNEL);
+    this.#neighbors?.send(this.#link.serverLinkLocal, icmp);
+    this.#parts.dataPlane.hasten?.(HOME_TUNNEL);
   }
 
   /**
@@ -348,20 +365,38 @@ export class HomeTunnel {
    * not tell, and the checksum covers it.
    */
   #hear(icmp: Uint8Array, source: Ipv6Address): void {
-    const destination = this.#parts.config.tunnel.linkLocal;
+    const destination = this.#link.linkLocal;
     const received = { source, destination, hopLimit: 255, extensionHeaders: false, icmp };
     const verdict = acceptAdvertisement(received, this.#spec, SERVER_DOES_NOT_MOVE);
     if (verdict.kind === "answer") this.#driver.feed({ kind: "answer" });
     else this.#parts.log.debug({ verdict }, "advertisement ignored");
   }
 
+  /** The server gave addresses and prefixes, perhaps others than before: the interface follows. */
+  #assigned(assignment: Assignment & { readonly kind: "link" }): void {
+    const { config, dataPlane, log } = this.#parts;
+    const link = linkOf(config, assignment);
+    if (JSON.stringify(link) === JSON.stringify(this.#link)) return;
+    this.#link = link;
+    const { mtu } = this.#spec;
+    this.#spec = { ...specOf(config, link, USUAL_UPLINK_MTU), mtu };
+    const told = { address: link.address, prefixes: link.prefixes.map(formatIpv6Prefix) };
+    dataPlane.apply([this.#spec]).then(
+      () => {
+        log.info(told, "the server assigned a link");
+        this.#tell();
+      },
+      (error: SystemError) => this.#failed(error),
+    );
+  }
+
   #followMtu(uplinkMtu: number): void {
     const { config, dataPlane, log } = this.#parts;
-    const { mtu } = specOf(config, uplinkMtu);
+    const { mtu } = specOf(config, this.#link, uplinkMtu);
     if (mtu === this.#spec.mtu) return;
     const previous = this.#spec.mtu;
     this.#spec = { ...this.#spec, mtu };
-    dataPlane.setMtu(TUNNEL, mtu).then(
+    dataPlane.setMtu(HOME_TUNNEL, mtu).then(
       () => {
         log.info({ previous, current: mtu, uplinkMtu }, "tunnel MTU changed");
         this.#tell();
@@ -387,7 +422,7 @@ export class HomeTunnel {
     this.#tickedAt = now;
     dataPlane.flush();
     this.#isRouter = this.#parts.isRouter();
-    const { heardAt, sentAt } = dataPlane.counters(TUNNEL);
+    const { heardAt, sentAt } = dataPlane.counters(HOME_TUNNEL);
     if (heardAt !== this.#heardAt) {
       this.#heardAt = heardAt;
       this.#driver.feed({ kind: "heard" });
@@ -395,33 +430,61 @@ export class HomeTunnel {
     if (this.#announcer.state.kind === "unanswered") {
       this.#tellUnanswered("the server does not answer, asking on");
     }
+    this.#doubtKeys(sentAt, heardAt);
     this.#tell();
     const { natKeepaliveMs } = config.tunnel;
     const quietSince = Math.max(sentAt ?? 0, this.#keepaliveAt);
     if (natKeepaliveMs > 0 && this.#uplink !== undefined && now - quietSince >= natKeepaliveMs) {
       this.#keepaliveAt = now;
-      dataPlane.sendKeepalive(TUNNEL);
+      dataPlane.sendKeepalive(HOME_TUNNEL);
     }
   }
+
+  /** A server that has begun anew does not know the keys: it is asked as soon as nothing comes back. */
+  #doubtKeys(sentAt: Instant | undefined, heardAt: Instant | undefined): void {
+    const { keyExchange } = this.#parts;
+    if (keyExchange === undefined || sentAt === undefined) return;
+    const isUnanswered = this.#announcer.state.kind === "unanswered";
+    if (isUnanswered || sentAt - (heardAt ?? 0) >= SILENCE_MS) keyExchange.probe();
+  }
+}
+
+/** What is known of the link: configured, or assigned by the server. */
+type HomeLink = Pick<
+  ClientConfig["tunnel"],
+  "linkLocal" | "serverLinkLocal" | "prefixes" | "address"
+>;
+
+function linkOf(
+  { tunnel }: ClientConfig,
+  { localInterfaceId, peerInterfaceId, prefixes }: Assignment & { readonly kind: "link" },
+): HomeLink {
+  const [first] = prefixes;
+  return {
+    linkLocal: linkLocalAddress(localInterfaceId),
+    serverLinkLocal: linkLocalAddress(peerInterfaceId),
+    prefixes,
+    address: tunnel.address ?? (first === undefined ? undefined : firstHost(first)),
+  };
 }
 
 /** The server is where the configuration says; no advertisement changes that. */
 const SERVER_DOES_NOT_MOVE: AddressPolicy = { allowed: PUBLIC_ONLY, ownAddresses: new Set() };
 
-function specOf(config: ClientConfig, uplinkMtu: number): TunnelSpec {
+function specOf(config: ClientConfig, link: HomeLink, uplinkMtu: number): TunnelSpec {
   const { tunnel, keys } = config;
+  const given = keys.mode === "manual" ? { outbound: keys.outbound, inbound: keys.inbound } : {};
   return {
-    name: TUNNEL,
+    name: HOME_TUNNEL,
     interfaceName: tunnel.interfaceName,
     encapsulation: tunnel.encapsulation,
-    localAddresses: [tunnel.linkLocal, tunnel.address],
-    peerLinkLocal: tunnel.serverLinkLocal,
+    localAddresses: [link.linkLocal, ...(link.address === undefined ? [] : [link.address])],
+    peerLinkLocal: link.serverLinkLocal,
     remotePrefixes: [EVERYTHING],
-    localPrefixes: tunnel.prefixes,
+    localPrefixes: link.prefixes,
     routes: tunnel.defaultRoute ? [EVERYTHING] : [],
-    mtu: tunnel.mtu ?? tunnelMtu(uplinkMtu, tunnel.encapsulation, keys.outbound.suite),
+    mtu: tunnel.mtu ?? tunnelMtu(uplinkMtu, tunnel.encapsulation, mtuSuiteOf(keys)),
     clampMss: tunnel.clampMss,
-    outbound: keys.outbound,
-    inbound: keys.inbound,
+    ...given,
   };
 }

@@ -14,6 +14,7 @@ import type { Style } from "../common/text/style.ts";
 import { type Fact, formatFacts } from "../common/text/table.ts";
 import { formatCount, formatDuration, formatQuantity } from "../common/text/units.ts";
 import type { Encapsulation } from "../common/tunnel/tunnel.ts";
+import type { KeyExchangeStatus } from "./home-key-exchange.ts";
 
 export interface ClientStatus {
   readonly version: string;
@@ -25,7 +26,7 @@ export interface ClientStatus {
   readonly linkLocal: Ipv6Address;
   readonly serverLinkLocal: Ipv6Address;
   /** Our address on the tunnel's interface. */
-  readonly address: Ipv6Address;
+  readonly address: Ipv6Address | undefined;
   /** As text, such as `2001:db8:a::/56`. */
   readonly prefixes: readonly string[];
   readonly encapsulation: Encapsulation;
@@ -42,6 +43,8 @@ export interface ClientStatus {
   /** How often the system said that addresses, links or routes may have changed. */
   readonly hints: number;
   readonly traffic: TrafficStatus;
+  /** Absent when the configuration gives the keys. */
+  readonly keys?: KeyExchangeStatus | undefined;
   /** What failed last and has not succeeded since, in words. */
   readonly problem: string | undefined;
 }
@@ -78,7 +81,7 @@ export function formatClientStatus(status: ClientStatus, reading: Reading): stri
     ["Moves", formatCount(status.moves)],
     ["Server", status.server],
     ["Prefixes", status.prefixes.join(", ")],
-    ["Interface", `${status.interface}, ${status.address}, MTU ${status.mtu}`],
+    ["Interface", `${status.interface}, ${status.address ?? "no address"}, MTU ${status.mtu}`],
     ["Link", `${status.linkLocal} to ${status.serverLinkLocal}`],
     ["Carried by", describeEncapsulation(status.encapsulation)],
     ["Data plane", describeDataPlane(status.dataPlane)],

@@ -14,12 +14,14 @@ import { SequenceFile } from "../common/adapters/sequence-file.ts";
 import { openStateDirectory } from "../common/adapters/state-directory.ts";
 import { systemClock } from "../common/adapters/system-clock.ts";
 import { openTunnelLinks } from "../common/adapters/tunnel-link.ts";
+import { suitesOf } from "../common/config/keys.ts";
 import { done, JsonPieces, refused } from "../common/control/protocol.ts";
 import type { Ipv4Address } from "../common/ip/address.ts";
 import type { Logger } from "../common/runtime/log.ts";
 import { Closers, Failure, type Task, untilAborted } from "../common/runtime/tasks.ts";
 import type { TunnelName } from "../common/tunnel/tunnel.ts";
 import { VERSION } from "../common/version.ts";
+import { assembleKeyExchange, planeSetting } from "./assemble-keys.ts";
 import type { ServerConfig } from "./config.ts";
 import { serverMetrics } from "./metrics.ts";
 import type { ReloadableTask } from "./reload.ts";
@@ -40,10 +42,10 @@ export function assemble(config: ServerConfig, log: Logger): Task[] {
         const sequences = closers.add(new SequenceFile(state.path("sequence-numbers")));
         const store = await EndpointStore.open(state.path("endpoints"), failure.fail);
         const socket = closers.add(new RouteSocket());
-        const dataPlane = await openDataPlane(config.dataPlane, {
+        const dataPlane = await openDataPlane(planeSetting(config), {
           owner: "server",
           local: config.address,
-          suites: config.homes.flatMap(({ keys }) => [keys.outbound.suite, keys.inbound.suite]),
+          suites: config.homes.flatMap(({ keys }) => suitesOf(keys)),
           routes: socket,
           links: openTunnelLinks(socket),
           sequences,
@@ -56,8 +58,17 @@ export function assemble(config: ServerConfig, log: Logger): Task[] {
           new InterfaceNeighborSocket((message) => tunnels.hear(message)),
         );
         const sender = closers.add(new Icmpv6Sender());
+        const keyExchange = await assembleKeyExchange(config, {
+          clock,
+          dataPlane,
+          log,
+          closers,
+          failed: failure.fail,
+          onKeyed: (home, endpoint) => tunnels.keyed(home, endpoint),
+        });
         const tunnels = new TunnelServer({
           config,
+          ...(keyExchange === undefined ? {} : { keyExchange }),
           clock,
           dataPlane,
           store,

@@ -2,13 +2,20 @@
 
 import { createHash } from "node:crypto";
 import type { z } from "zod";
-import { hexText, keysTable, type ManualKeys } from "../common/config/keys.ts";
+import { asksToNegotiate, hexText, keysTable, type ManualKeys } from "../common/config/keys.ts";
 import { type MetricsListen, metricsFields, remoteMetrics } from "../common/config/metrics.ts";
 import { type KeyPath, mistake, type Outcome, outcomeOf } from "../common/config/mistakes.ts";
+import {
+  type HomeNegotiatedKeys,
+  homeNegotiatedKeysTable,
+  type ServerIdentity,
+  serverIdentityTable,
+} from "../common/config/negotiated-keys.ts";
 import {
   absolutePath,
   bool,
   checkWith,
+  chosen,
   type DataPlaneSetting,
   dataPlane,
   encapsulation,
@@ -30,8 +37,10 @@ import {
   type Source,
   socketPath,
   table,
+  word,
 } from "../common/config/schema.ts";
 import type { ConfigError } from "../common/errors.ts";
+import { formatIdentification } from "../common/ikev2/identity.ts";
 import {
   formatIpv6Prefix,
   type Ipv4Address,
@@ -48,6 +57,9 @@ export const SERVER_DEFAULTS = {
   interfacePrefix: "ht-",
 } as const;
 
+/** The two ends of a link that nobody has named: each tunnel is a link of its own. */
+const USUAL_LINK_LOCAL = "fe80::2" as Ipv6Address;
+const USUAL_SERVER_LINK_LOCAL = "fe80::1" as Ipv6Address;
 const MOST_ADVERTISEMENTS = 1_000_000;
 /** Hexadecimal digits that stand for the rest of a long name: among 10,000 homes one in 100 finds a double. */
 const DIGEST_DIGITS = 8;
@@ -73,6 +85,8 @@ export interface ServerConfig {
     readonly rate: number;
     readonly burst: number;
   };
+  /** Who we are to homes that negotiate their keys; absent: there is none. */
+  readonly ikev2: ServerIdentity | undefined;
   /** Where sequence numbers and endpoints are kept. */
   readonly stateDirectory: string;
   readonly dataPlane: DataPlaneSetting;
@@ -96,28 +110,52 @@ export interface HomeConfig {
   readonly encapsulation: Encapsulation;
   /** Octets; absent: computed from the uplink. */
   readonly mtu: number | undefined;
-  readonly keys: ManualKeys;
+  readonly keys: ManualKeys | HomeNegotiatedKeys;
 }
 
-const homeTable = table({
-  name: homeName,
+/** What a file says of a home; its interface may be named for it. */
+type HomeFields = Omit<HomeConfig, "interfaceName"> & {
+  readonly interfaceName: string | undefined;
+};
+
+const homeTableWith = (link: {
+  readonly "link-local": z.ZodType<Ipv6Address>;
+  readonly "server-link-local": z.ZodType<Ipv6Address>;
+  readonly encapsulation: z.ZodType<Encapsulation>;
+}): z.ZodType<HomeFields> =>
+  table({
+    name: homeName,
+    ...link,
+    prefixes,
+    interface: interfaceName.optional(),
+    mtu: mtu.optional(),
+    keys: keysTable(homeNegotiatedKeysTable),
+  }).transform(
+    (fields): HomeFields => ({
+      name: fields.name,
+      interfaceName: fields.interface,
+      linkLocal: fields["link-local"],
+      serverLinkLocal: fields["server-link-local"],
+      prefixes: fields.prefixes,
+      encapsulation: fields.encapsulation,
+      mtu: fields.mtu,
+      keys: fields.keys,
+    }),
+  );
+
+const manualHomeTable = homeTableWith({
   "link-local": linkLocal,
   "server-link-local": linkLocal,
-  prefixes,
   encapsulation: encapsulation.default("udp"),
-  interface: interfaceName.optional(),
-  mtu: mtu.optional(),
-  keys: keysTable,
-}).transform((fields) => ({
-  name: fields.name,
-  interfaceName: fields.interface,
-  linkLocal: fields["link-local"],
-  serverLinkLocal: fields["server-link-local"],
-  prefixes: fields.prefixes,
-  encapsulation: fields.encapsulation,
-  mtu: fields.mtu,
-  keys: fields.keys,
-}));
+});
+const negotiatingHomeTable = homeTableWith({
+  "link-local": linkLocal.default(USUAL_LINK_LOCAL),
+  "server-link-local": linkLocal.default(USUAL_SERVER_LINK_LOCAL),
+  encapsulation: word(["udp"]).default("udp"),
+});
+const homeTable = chosen((document) =>
+  asksToNegotiate(document) ? negotiatingHomeTable : manualHomeTable,
+);
 
 const advertisementsTable = table({
   rate: integer(1, MOST_ADVERTISEMENTS).default(10),
@@ -133,6 +171,7 @@ const serverTable = table({
   "shared-endpoints": bool.default(false),
   "clamp-mss": bool.default(true),
   advertisements: advertisementsTable.prefault({}),
+  ikev2: serverIdentityTable.optional(),
   "state-directory": absolutePath.default(SERVER_DEFAULTS.stateDirectory),
   "data-plane": dataPlane.default("auto"),
   "control-socket": socketPath.default(SERVER_DEFAULTS.controlSocket),
@@ -140,8 +179,6 @@ const serverTable = table({
   "interface-prefix": interfacePrefix.default(SERVER_DEFAULTS.interfacePrefix),
   log: logTable,
 });
-
-type HomeFields = z.infer<typeof homeTable>;
 
 /** A home and where it is written, for messages about it. */
 interface PlacedHome {
@@ -185,6 +222,7 @@ export function parseServerConfig(source: Source, homeFiles: HomeFiles): Outcome
     sharedEndpoints: fields["shared-endpoints"],
     clampMss: fields["clamp-mss"],
     advertisements: fields.advertisements,
+    ikev2: fields.ikev2,
     stateDirectory: fields["state-directory"],
     dataPlane: fields["data-plane"],
     controlSocket: fields["control-socket"],
@@ -195,6 +233,7 @@ export function parseServerConfig(source: Source, homeFiles: HomeFiles): Outcome
   return outcomeOf(config, [
     ...remoteMetrics(config, source.file),
     ...homes.flatMap((entry) => contradictions(entry, config)),
+    ...unprovable(config, source.file),
     ...collisions(homes),
   ]);
 }
@@ -269,24 +308,59 @@ function contradictions({ home, file, path }: PlacedHome, config: ServerConfig):
   return mistakes;
 }
 
+/** What homes that negotiate their keys need of the server. */
+function unprovable({ homes, ikev2, dataPlane }: ServerConfig, file: string): ConfigError[] {
+  const proofs = homes.flatMap(({ keys }) => (keys.mode === "ikev2" ? [keys.proof] : []));
+  if (proofs.length === 0) return [];
+  const mistakes: ConfigError[] = [];
+  if (ikev2 === undefined) {
+    const expectation = 'missing, expected a table, since homes have keys.mode = "ikev2"';
+    mistakes.push(mistake(file, ["ikev2"], expectation));
+  } else if (
+    ikev2.privateKeyFile === undefined &&
+    proofs.some(({ kind }) => kind === "public-key")
+  ) {
+    const expectation = "missing, expected a path, since homes have a public-key";
+    mistakes.push(mistake(file, ["ikev2", "private-key-file"], expectation));
+  }
+  if (dataPlane === "kernel") {
+    const expectation = 'expected "userspace", the only one that takes negotiated keys yet';
+    mistakes.push(mistake(file, ["data-plane"], expectation));
+  }
+  return mistakes;
+}
+
 const NAME: KeyPath = ["name"];
 
 /** What only one home may have. The secrets among it are compared, never told. */
-const UNIQUE: readonly { key: KeyPath; of: (home: HomeConfig) => string }[] = [
+const UNIQUE: readonly { key: KeyPath; of: (home: HomeConfig) => string | undefined }[] = [
   { key: NAME, of: (home) => home.name },
   { key: ["interface"], of: (home) => home.interfaceName },
-  { key: ["keys", "inbound", "spi"], of: (home) => String(home.keys.inbound.spi) },
-  { key: ["keys", "inbound", "key"], of: (home) => hexText(home.keys.inbound.encryptionKey) },
-  { key: ["keys", "outbound", "key"], of: (home) => hexText(home.keys.outbound.encryptionKey) },
+  { key: ["keys", "inbound", "spi"], of: manual(({ inbound }) => String(inbound.spi)) },
+  { key: ["keys", "inbound", "key"], of: manual(({ inbound }) => hexText(inbound.encryptionKey)) },
+  {
+    key: ["keys", "outbound", "key"],
+    of: manual(({ outbound }) => hexText(outbound.encryptionKey)),
+  },
+  {
+    key: ["keys", "identity"],
+    of: ({ keys }) => (keys.mode === "ikev2" ? formatIdentification(keys.identity) : undefined),
+  },
 ];
+
+function manual(of: (keys: ManualKeys) => string): (home: HomeConfig) => string | undefined {
+  return ({ keys }) => (keys.mode === "manual" ? of(keys) : undefined);
+}
 
 /** What is wrong between homes. Of two with one name only that is told: they are the same file twice. */
 function collisions(homes: readonly PlacedHome[]): ConfigError[] {
   const doubles = UNIQUE.flatMap(({ key, of }) => {
     const owners = new Map<string, PlacedHome>();
     return homes.flatMap((entry) => {
-      const owner = owners.get(of(entry.home));
-      if (owner === undefined) owners.set(of(entry.home), entry);
+      const value = of(entry.home);
+      if (value === undefined) return [];
+      const owner = owners.get(value);
+      if (owner === undefined) owners.set(value, entry);
       const said = key !== NAME && owner?.home.name === entry.home.name;
       return owner === undefined || said ? [] : [taken(entry, key, owner)];
     });

@@ -24,6 +24,7 @@ import { type Column, type Fact, formatFacts, formatTable } from "../common/text
 import { formatCount, formatDuration, formatOctets, formatQuantity } from "../common/text/units.ts";
 import type { RefusalReason } from "../common/tunnel/data-plane.ts";
 import type { Encapsulation, Endpoint, TunnelName } from "../common/tunnel/tunnel.ts";
+import type { HomeKeyStatus } from "./home-key-exchange.ts";
 import type { HomeCounts } from "./home-list.ts";
 
 export interface ServerStatus {
@@ -66,6 +67,8 @@ export interface HomeStatus {
     readonly accepted: number;
     readonly refused: Refusals;
   };
+  /** Absent when the configuration gives the keys. */
+  readonly keys?: HomeKeyStatus | undefined;
   readonly traffic: TrafficStatus;
 }
 

@@ -7,6 +7,7 @@
  */
 
 import type { Clock, Timer } from "../common/adapters/system-clock.ts";
+import { mtuSuiteOf } from "../common/config/keys.ts";
 import type { HomeQuery } from "../common/control/home-query.ts";
 import { dataPlaneStatusOf, type MoveStatus, trafficOf } from "../common/control/traffic.ts";
 import {
@@ -39,6 +40,7 @@ import {
   EndpointTable,
 } from "./endpoint/endpoint-table.ts";
 import { ProbeBook } from "./endpoint/probe-book.ts";
+import type { HomeKeyExchange, KeyedHome } from "./home-key-exchange.ts";
 import { type HomeSelection, type ListedHome, selectHomes } from "./home-list.ts";
 import { AdvertisementIntake, type IntakeRefusal } from "./intake/advertisement-intake.ts";
 import type { MeteredServer, ServerTotals } from "./metrics.ts";
@@ -79,6 +81,12 @@ export interface TunnelServerParts {
   readonly clock: Clock;
   readonly dataPlane: DataPlane;
   readonly store: EndpointStore;
+  /** Where the keys come from of homes that negotiate theirs; `prove` reads what they are believed by. */
+  readonly keyExchange?: {
+    readonly exchange: HomeKeyExchange;
+    /** Throws `ConfigError`. */
+    readonly prove: (homes: readonly HomeConfig[]) => readonly KeyedHome[];
+  };
   /** Sends an ICMPv6 message with hop limit 255 through an interface; false when the kernel would not. */
   readonly sendNeighbor: (
     interfaceIndex: number,
@@ -165,7 +173,10 @@ export class TunnelServer implements MeteredServer {
       const spec = specOf(home, config, USUAL_PATH_MTU);
       return before?.narrowedAt === undefined ? spec : { ...spec, mtu: before.spec.mtu };
     });
+    const { keyExchange } = this.#parts;
+    const keyed = keyExchange?.prove(wanted) ?? [];
     this.#changing = true;
+    keyExchange?.exchange.retain(keyed);
     await dataPlane.apply(specs).finally(() => {
       this.#changing = false;
     });
@@ -176,6 +187,7 @@ export class TunnelServer implements MeteredServer {
       if (spec !== undefined) this.#setHome(home, spec);
     });
     this.#listen();
+    keyExchange?.exchange.serve(keyed);
     log.info({ homes: this.#homes.size }, "tunnels ready");
   }
 
@@ -236,6 +248,11 @@ export class TunnelServer implements MeteredServer {
         break;
       }
     }
+  }
+
+  /** A home has proven who it is, and negotiated keys from there. */
+  keyed(name: TunnelName, { address, port }: Endpoint): void {
+    this.#driver.feed({ kind: "moved", tunnel: name, address, port });
   }
 
   /** The machine's own addresses may have changed: no home may claim one of them. */
@@ -311,6 +328,7 @@ export class TunnelServer implements MeteredServer {
   async close(): Promise<void> {
     this.#tick?.cancel();
     this.#driver.close();
+    this.#parts.keyExchange?.exchange.close();
     await this.#parts.dataPlane.close();
     await this.#parts.store.close();
   }
@@ -322,6 +340,9 @@ export class TunnelServer implements MeteredServer {
         break;
       case "advertised":
         break; // the socket hands it over by itself
+      case "soft-limit":
+        this.#parts.keyExchange?.exchange.rekey(event.tunnel, event.spi);
+        break;
       case "path-mtu":
         this.#followPathMtu(event.tunnel).catch(this.#failed);
         break;
@@ -375,6 +396,7 @@ export class TunnelServer implements MeteredServer {
     switch (effect.kind) {
       case "set-remote":
         dataPlane.setRemote(tunnel, effect.remote);
+        this.#parts.keyExchange?.exchange.moved(tunnel, effect.remote);
         break;
       case "persist":
         this.#moved(home, effect.endpoint);
@@ -562,6 +584,7 @@ export class TunnelServer implements MeteredServer {
       moves: known?.moves ?? 0,
       lastMove,
       advertisements: { accepted: home.advertisementsAccepted, refused: { ...home.refused } },
+      keys: this.#parts.keyExchange?.exchange.statusOf(name),
       traffic: trafficOf(this.#countersOf(name), wallOffset),
     };
   }
@@ -596,6 +619,8 @@ function stateOf(state: EndpointStatus["state"] | undefined): HomeStatus["state"
 }
 
 function specOf(home: HomeConfig, server: ServerConfig, pathMtu: number): TunnelSpec {
+  const { keys } = home;
+  const given = keys.mode === "manual" ? { outbound: keys.outbound, inbound: keys.inbound } : {};
   return {
     name: home.name,
     interfaceName: home.interfaceName,
@@ -605,10 +630,9 @@ function specOf(home: HomeConfig, server: ServerConfig, pathMtu: number): Tunnel
     remotePrefixes: home.prefixes,
     localPrefixes: [EVERYTHING],
     routes: home.prefixes,
-    mtu: home.mtu ?? tunnelMtu(pathMtu, home.encapsulation, home.keys.outbound.suite),
+    mtu: home.mtu ?? tunnelMtu(pathMtu, home.encapsulation, mtuSuiteOf(keys)),
     clampMss: server.clampMss,
-    outbound: home.keys.outbound,
-    inbound: home.keys.inbound,
+    ...given,
   };
 }
 

@@ -12,6 +12,7 @@ import {
   examineUplink,
 } from "../../common/adapters/doctor-checks.ts";
 import { RouteSocket } from "../../common/adapters/netlink-socket.ts";
+import { mtuSuiteOf, suitesOf } from "../../common/config/keys.ts";
 import { describeEncapsulation } from "../../common/control/describe.ts";
 import { type Finding, ok, warn } from "../../common/doctor/finding.ts";
 import {
@@ -43,20 +44,19 @@ export function doctorCommand(): Command {
 async function examine(config: ClientConfig, routes: RouteSocket): Promise<Finding[]> {
   const { tunnel, keys, server } = config;
   const status = await statusOf(config.controlSocket);
-  const { suite } = keys.outbound;
   return [
     examinePermissions(),
     ...(await examineDataPlanes({
       setting: config.dataPlane,
       owner: "client",
-      suites: [suite, keys.inbound.suite],
+      suites: suitesOf(keys),
       routes,
     })),
     ...(await examineUplink(routes, {
       server,
       excludeInterface: tunnel.interfaceName,
       encapsulation: tunnel.encapsulation,
-      suite,
+      suite: mtuSuiteOf(keys),
     })),
     ...(tunnel.encapsulation === "udp" ? [examineUdpPort(undefined, status !== undefined)] : []),
     examineForwarding("client"),

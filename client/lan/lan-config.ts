@@ -90,6 +90,8 @@ export function lanMistakes(
     if (name === tunnel.interfaceName) return [say(`${name} is the tunnel's own interface`)];
     return interfaces.indexOf(name) === place ? [] : [say(`${name} is named twice`)];
   });
+  // The server assigns them later.
+  if (tunnel.prefixes.length === 0) return mistakes;
   const subnets = lanSubnets(tunnel.prefixes, tunnel.address, interfaces.length);
   if (subnets.length < interfaces.length) {
     const expectation = `each needs a /${LAN_PREFIX_LENGTH} of tunnel.prefixes, which have ${subnets.length} for ${interfaces.length} interfaces`;
@@ -101,6 +103,6 @@ export function lanMistakes(
 /** What of the tunnel matters for the LAN. */
 interface LanTunnel {
   readonly interfaceName: string;
-  readonly address: Ipv6Address;
+  readonly address: Ipv6Address | undefined;
   readonly prefixes: readonly Ipv6Prefix[];
 }

@@ -43,7 +43,7 @@ export interface LanSide {
 export interface LanParts {
   readonly config: LanConfig;
   /** Our address on the tunnel's interface. */
-  readonly tunnelAddress: Ipv6Address;
+  readonly tunnelAddress: Ipv6Address | undefined;
   readonly clock: Clock;
   readonly links: LanLinks;
   readonly openRouter: (where: RouterInterface, listeners: RouterListeners) => RouterChannel;

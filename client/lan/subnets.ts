@@ -22,7 +22,7 @@ const MOST_SUBNETS = 4_096;
  */
 export function lanSubnets(
   prefixes: readonly Ipv6Prefix[],
-  tunnelAddress: Ipv6Address,
+  tunnelAddress: Ipv6Address | undefined,
   count: number,
 ): Ipv6Prefix[] {
   const chosen: Ipv6Prefix[] = [];
@@ -30,7 +30,7 @@ export function lanSubnets(
   for (const prefix of prefixes) {
     for (const subnet of subnetsOf(prefix)) {
       if (chosen.length === count) return chosen;
-      (isInPrefix(tunnelAddress, subnet) ? last : chosen).push(subnet);
+      (isInPrefix(tunnelAddress ?? prefix.address, subnet) ? last : chosen).push(subnet);
     }
   }
   return [...chosen, ...last].slice(0, count);

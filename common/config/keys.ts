@@ -1,9 +1,9 @@
 /** The `[keys]` table of both daemons' files: manual keys, RFC 4301 section 4.5.1. */
 
 import { z } from "zod";
+import { NEGOTIABLE_SUITES, WIDEST_SUITE } from "../ikev2/default-settings.ts";
 import type { SecurityAssociationKeys, Suite } from "../tunnel/tunnel.ts";
-import { describe } from "./mistakes.ts";
-import { bool, chosen, field, integer, secretField, table, word } from "./schema.ts";
+import { bool, chosen, integer, secretField, table, word } from "./schema.ts";
 
 /** Keys that stand in the file, one security association for each direction as the file's owner sees them. */
 export interface ManualKeys {
@@ -67,20 +67,33 @@ const manualKeys = table({
   });
 });
 
-const otherMode = z
-  .looseObject({
-    mode: field(
-      '"manual"',
-      () => undefined,
-      (raw) => (raw === "ikev2" ? '"ikev2", which this version does not have yet' : describe(raw)),
-    ),
-  })
-  .transform(() => z.NEVER);
+const otherMode = z.looseObject({ mode: word(["manual", "ikev2"]) }).transform(() => z.NEVER);
 
-/** The table `[keys]`. */
-export const keysTable: z.ZodType<ManualKeys> = chosen(({ mode }) =>
-  mode === undefined || mode === "manual" ? manualKeys : otherMode,
-);
+/** The table `[keys]`, in which `negotiated` is what `mode = "ikev2"` asks for. */
+export function keysTable<Negotiated>(
+  negotiated: z.ZodType<Negotiated>,
+): z.ZodType<ManualKeys | Negotiated> {
+  return chosen(({ mode }): z.ZodType<ManualKeys | Negotiated> => {
+    if (mode === "ikev2") return negotiated;
+    return mode === undefined || mode === "manual" ? manualKeys : otherMode;
+  });
+}
+
+/** Suites that ESP may be protected with. */
+export function suitesOf(keys: ManualKeys | { readonly mode: "ikev2" }): readonly Suite[] {
+  return keys.mode === "manual" ? [keys.outbound.suite, keys.inbound.suite] : NEGOTIABLE_SUITES;
+}
+
+/** The suite that a tunnel's MTU is computed with. */
+export function mtuSuiteOf(keys: ManualKeys | { readonly mode: "ikev2" }): Suite {
+  return keys.mode === "manual" ? keys.outbound.suite : WIDEST_SUITE;
+}
+
+/** Whether a document's `[keys]` asks for `mode = "ikev2"`; nothing else in it is judged. */
+export function asksToNegotiate(document: Readonly<Record<string, unknown>>): boolean {
+  const { keys } = document;
+  return typeof keys === "object" && keys !== null && "mode" in keys && keys.mode === "ikev2";
+}
 
 /** Lower-case hexadecimal digits, as keys stand in files. Secret when the octets are. */
 export function hexText(octets: Uint8Array): string {

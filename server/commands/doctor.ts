@@ -12,6 +12,7 @@ import {
   examineUdpPort,
 } from "../../common/adapters/doctor-checks.ts";
 import { RouteSocket } from "../../common/adapters/netlink-socket.ts";
+import { suitesOf } from "../../common/config/keys.ts";
 import { type Finding, fail, ok } from "../../common/doctor/finding.ts";
 import { configOption, jsonOption, showFindings } from "../../common/runtime/command-line.ts";
 import { SERVER_DEFAULTS, type ServerConfig } from "../config.ts";
@@ -41,7 +42,7 @@ async function examine(config: ServerConfig, routes: RouteSocket): Promise<Findi
     ...(await examineDataPlanes({
       setting: config.dataPlane,
       owner: "server",
-      suites: homes.flatMap(({ keys }) => [keys.outbound.suite, keys.inbound.suite]),
+      suites: homes.flatMap(({ keys }) => suitesOf(keys)),
       routes,
     })),
     examineAddress(config),

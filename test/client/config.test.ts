@@ -3,6 +3,7 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { describe, expect, it, test } from "vitest";
 import { parseClientConfig } from "../../client/config.ts";
+import { identificationOf } from "../../common/ikev2/identity.ts";
 import { CLIENT_TEXT, digits } from "../support/config-text.ts";
 import { hex } from "../support/hex.ts";
 
@@ -18,6 +19,39 @@ const changed = (before: string, after: string): string => {
   expect(CLIENT_TEXT).toContain(before);
   return CLIENT_TEXT.replace(before, after);
 };
+
+/** All but what the home proves itself with. */
+const NEGOTIATED_TEXT = `
+server = "203.0.113.1"
+[keys]
+mode = "ikev2"
+identity = "alice.example"
+server-identity = "server.example"
+`;
+
+it("needs a server, identities and a key where keys are negotiated", () => {
+  const outcome = parse(`${NEGOTIATED_TEXT}psk-file = "/etc/hometun/psk"`);
+  expect(outcome).toMatchObject({
+    kind: "good",
+    value: {
+      tunnel: {
+        linkLocal: "fe80::2",
+        serverLinkLocal: "fe80::1",
+        prefixes: [],
+        address: undefined,
+        encapsulation: "udp",
+        defaultRoute: true,
+      },
+      keys: {
+        mode: "ikev2",
+        identity: identificationOf("alice.example"),
+        peerIdentity: identificationOf("server.example"),
+        proof: { kind: "shared-key", file: "/etc/hometun/psk" },
+        softLimit: { packets: 2 ** 31, octets: 2 ** 40 },
+      },
+    },
+  });
+});
 
 it("fills every default", () => {
   const outcome = parse(CLIENT_TEXT);
@@ -215,9 +249,39 @@ describe("each mistake is told with file, key and expectation", () => {
       says: "client.toml: keys.inbound.key: expected another key than outbound's",
     },
     {
-      name: "IKEv2, which is not there yet",
-      text: changed('mode = "manual"', 'mode = "ikev2"'),
-      says: 'client.toml: keys.mode: expected "manual", got "ikev2", which this version does not have yet',
+      name: "another way to have keys",
+      text: changed('mode = "manual"', 'mode = "ikev1"'),
+      says: 'client.toml: keys.mode: expected "manual" or "ikev2", got "ikev1"; did you mean "ikev2"?',
+    },
+    {
+      name: "negotiated keys and a prefix, which the server assigns",
+      text: `${NEGOTIATED_TEXT}psk-file = "/etc/hometun/psk"\n[tunnel]\nprefixes = ["2001:db8:a::/56"]`,
+      says: "client.toml: tunnel.prefixes: unknown key, expected one of interface, default-route, mtu, clamp-mss, nat-keepalive, liveness-interval, link-local, encapsulation",
+    },
+    {
+      name: "negotiated keys over protocol 50",
+      text: `${NEGOTIATED_TEXT}psk-file = "/etc/hometun/psk"\n[tunnel]\nencapsulation = "esp"`,
+      says: 'client.toml: tunnel.encapsulation: expected "udp", got "esp"',
+    },
+    {
+      name: "nothing to prove itself with",
+      text: NEGOTIATED_TEXT,
+      says: "client.toml: keys: expected psk-file, or private-key-file and server-public-key",
+    },
+    {
+      name: "a private key, and nothing to know the server by",
+      text: `${NEGOTIATED_TEXT}private-key-file = "/etc/hometun/key.pem"`,
+      says: "client.toml: keys: expected psk-file, or private-key-file and server-public-key",
+    },
+    {
+      name: "a public key that is none",
+      text: `${NEGOTIATED_TEXT}server-public-key = "MCowBQYDK2VwAyEA"`,
+      says: 'client.toml: keys.server-public-key: expected an Ed25519 or P-256 public key in base64, got "MCowBQYDK2VwAyEA"',
+    },
+    {
+      name: "negotiated keys on the kernel's data plane",
+      text: `data-plane = "kernel"\n${NEGOTIATED_TEXT}psk-file = "/etc/hometun/psk"`,
+      says: 'client.toml: data-plane: expected "userspace", the only one that takes negotiated keys yet',
     },
     {
       name: "an unknown log level",

@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import { describe, expect, it, test } from "vitest";
 import { parseClientConfig } from "../../client/config.ts";
 import { type HomePlan, makeKeyPair } from "../../client/key-pair.ts";
+import type { ManualKeys } from "../../common/config/keys.ts";
 import { SUITES } from "../../common/config/keys.ts";
 import { goodOrThrow } from "../../common/config/mistakes.ts";
 import { parseIpv4, parseIpv6Prefix } from "../../common/ip/address.ts";
@@ -16,6 +17,11 @@ const plan: HomePlan = {
   encapsulation: "udp",
 };
 
+const manual = (keys: ManualKeys | { readonly mode: "ikev2" }): ManualKeys => {
+  if (keys.mode !== "manual") throw new Error("the keys are negotiated");
+  return keys;
+};
+
 /** Both files as the two daemons read them. */
 const read = (pair: { client: string; server: string }) => {
   const source = (file: string, text: string) => ({ file, text, exposed: false });
@@ -27,16 +33,18 @@ const read = (pair: { client: string; server: string }) => {
   );
   const [home] = server.homes;
   if (home === undefined) throw new Error("the server has no home");
-  return { client, home };
+  return { client, home, keys: manual(client.keys), homeKeys: manual(home.keys) };
 };
 
 const random = (length: number) => new Uint8Array(randomBytes(length));
 
 describe("a pair of files", () => {
   test.each(SUITES)("with %s fits together", (suite) => {
-    const { client, home } = read(makeKeyPair({ ...plan, suite, encapsulation: "esp" }, random));
-    expect(home.keys.inbound).toEqual(client.keys.outbound);
-    expect(home.keys.outbound).toEqual(client.keys.inbound);
+    const { client, home, keys, homeKeys } = read(
+      makeKeyPair({ ...plan, suite, encapsulation: "esp" }, random),
+    );
+    expect(homeKeys.inbound).toEqual(keys.outbound);
+    expect(homeKeys.outbound).toEqual(keys.inbound);
     expect(home.linkLocal).toBe(client.tunnel.linkLocal);
     expect(home.serverLinkLocal).toBe(client.tunnel.serverLinkLocal);
     expect(home.prefixes).toEqual(plan.prefixes);
@@ -44,14 +52,14 @@ describe("a pair of files", () => {
     expect([home.encapsulation, client.tunnel.encapsulation]).toEqual(["esp", "esp"]);
     expect(client.server).toBe("203.0.113.1");
     expect(home.name).toBe("alice");
-    expect(home.keys.inbound.suite).toBe(suite);
+    expect(homeKeys.inbound.suite).toBe(suite);
   });
 
   it("has four secrets, two SPIs and two link-locals of its own", () => {
     const seen = new Set<unknown>();
     for (let i = 0; i < 10; i++) {
-      const { client } = read(makeKeyPair(plan, random));
-      const { outbound, inbound } = client.keys;
+      const { client, keys } = read(makeKeyPair(plan, random));
+      const { outbound, inbound } = keys;
       for (const { spi, encryptionKey, companion } of [outbound, inbound]) {
         for (const value of [spi, String(encryptionKey), String(companion)]) seen.add(value);
       }

@@ -28,6 +28,75 @@ const interfacesOf = (text: string, ...names: string[]) => {
   return outcome.kind === "good" && outcome.value.homes.map((home) => home.interfaceName);
 };
 
+/** A home that negotiates its keys. */
+const negotiating = (name: string, prefix: string, proof: string, identity = `${name}.example`) =>
+  source(
+    `${name}.toml`,
+    `name = "${name}"\nprefixes = ["${prefix}"]\n[keys]\nmode = "ikev2"\nidentity = "${identity}"\n${proof}`,
+  );
+const PSK = 'psk-file = "/etc/hometun/psk"';
+const PUBLIC_KEY = 'public-key = "MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE="';
+const IDENTITY = '[ikev2]\nidentity = "server.example"\n';
+
+describe("homes that negotiate their keys", () => {
+  const alice = negotiating("alice", "2001:db8:a::/56", PSK);
+
+  it("need a name, a prefix, an identity and what it is proven by", () => {
+    const bob = negotiating("bob", "2001:db8:b::/56", PUBLIC_KEY);
+    const text = `${SERVER_TEXT}${IDENTITY}private-key-file = "/etc/hometun/key.pem"`;
+    expect(parse(text, [alice, bob])).toMatchObject({
+      kind: "good",
+      value: {
+        homes: [
+          {
+            name: "alice",
+            linkLocal: "fe80::2",
+            serverLinkLocal: "fe80::1",
+            encapsulation: "udp",
+            keys: { mode: "ikev2", proof: { kind: "shared-key", file: "/etc/hometun/psk" } },
+          },
+          { name: "bob", keys: { mode: "ikev2", proof: { kind: "public-key" } } },
+        ],
+      },
+    });
+  });
+
+  test.each([
+    {
+      name: "a server without identity",
+      text: SERVER_TEXT,
+      homes: [alice],
+      says: 'server.toml: ikev2: missing, expected a table, since homes have keys.mode = "ikev2"',
+    },
+    {
+      name: "a public key, and a server without a private one",
+      text: SERVER_TEXT + IDENTITY,
+      homes: [negotiating("bob", "2001:db8:b::/56", PUBLIC_KEY)],
+      says: "server.toml: ikev2.private-key-file: missing, expected a path, since homes have a public-key",
+    },
+    {
+      name: "nothing to be proven by",
+      text: SERVER_TEXT + IDENTITY,
+      homes: [negotiating("bob", "2001:db8:b::/56", "")],
+      says: "bob.toml: keys: expected psk-file, or public-key",
+    },
+    {
+      name: "another home's identity",
+      text: SERVER_TEXT + IDENTITY,
+      homes: [alice, negotiating("bob", "2001:db8:b::/56", PSK, "alice.example")],
+      says: "bob.toml: keys.identity: expected one of its own, home alice in alice.toml has the same",
+    },
+    {
+      name: "the kernel's data plane",
+      text: `${SERVER_TEXT}data-plane = "kernel"\n${IDENTITY}`,
+      homes: [alice],
+      says: 'server.toml: data-plane: expected "userspace", the only one that takes negotiated keys yet',
+    },
+  ])("$name is a mistake", ({ text, homes, says }) => {
+    expect(mistakesOf(text, homes)).toContain(says);
+  });
+});
+
 it("fills every default", () => {
   expect(parse(SERVER_TEXT)).toEqual({
     kind: "good",

@@ -18,7 +18,8 @@
  */
 
 import { spawnSync } from "node:child_process";
-import { existsSync } from "node:fs";
+import { generateKeyPairSync, type KeyObject, randomBytes } from "node:crypto";
+import { existsSync, writeFileSync } from "node:fs";
 import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
@@ -42,6 +43,10 @@ export interface HomeOptions {
   readonly name: string;
   readonly encapsulation?: Encapsulation;
   readonly suite?: Suite;
+  /** Keys by IKEv2, and what the ends prove themselves with. */
+  readonly ikev2?: "psk" | "ed25519";
+  /** Pairs of SAs are renewed after so many packets. */
+  readonly rekeyPackets?: number;
   /** Lines of TOML for the client's table `[tunnel]`. */
   readonly tunnel?: string;
   /** Lines of TOML for the head of `client.toml`. */
@@ -317,6 +322,7 @@ export class TunnelLab {
         `state-directory = "${join(state, "state")}"`,
         `control-socket = "${serverSocket}"`,
         withDataPlane(options.server),
+        ...(options.homes.some(({ ikev2 }) => ikev2) ? serverIdentity(state) : []),
       ].join("\n"),
     );
     const homes: LabHome[] = [];
@@ -411,15 +417,11 @@ async function addHome(parts: {
 
   const own = join(directory, name);
   await mkdir(own);
-  const made = spawnSync(
-    process.execPath,
-    [
-      ...[CLIENT_PROGRAM, "keygen", "--name", name, "--server", SERVER, "--output", own],
-      ...["--prefix", innerPrefix(index), "--suite", suite, "--encapsulation", encapsulation],
-    ],
-    { encoding: "utf8" },
-  );
-  if (made.status !== 0) throw new Error(`hometun keygen: ${made.stderr}`);
+  if (home.ikev2 === undefined) {
+    makeManualKeys({ name, index, suite, encapsulation, own });
+  } else {
+    await makeIkev2Files({ home, index, own, server: join(directory, "server") });
+  }
   const keyFile = join(own, `${name}.client.toml`);
   const configFile = join(own, "client.toml");
   const controlSocket = join(own, "client.sock");
@@ -445,6 +447,82 @@ async function addHome(parts: {
   });
   await laboratory.take(7);
   return laboratory;
+}
+
+function makeManualKeys(plan: {
+  readonly name: string;
+  readonly index: number;
+  readonly suite: Suite;
+  readonly encapsulation: Encapsulation;
+  readonly own: string;
+}): void {
+  const { name, index, suite, encapsulation, own } = plan;
+  const made = spawnSync(
+    process.execPath,
+    [
+      ...[CLIENT_PROGRAM, "keygen", "--name", name, "--server", SERVER, "--output", own],
+      ...["--prefix", innerPrefix(index), "--suite", suite, "--encapsulation", encapsulation],
+    ],
+    { encoding: "utf8" },
+  );
+  if (made.status !== 0) throw new Error(`hometun keygen: ${made.stderr}`);
+}
+
+/** The table of the server's identity, and its key pair. */
+function serverIdentity(state: string): string[] {
+  const { privateKey, publicKey } = generateKeyPairSync("ed25519");
+  writeFileSync(join(state, "key.pem"), privateKey.export({ format: "pem", type: "pkcs8" }), {
+    mode: 0o600,
+  });
+  writeFileSync(join(state, "key.pub"), publicKeyText(publicKey));
+  return [
+    "[ikev2]",
+    'identity = "server.example"',
+    `private-key-file = "${join(state, "key.pem")}"`,
+  ];
+}
+
+function publicKeyText(key: KeyObject): string {
+  return key.export({ format: "der", type: "spki" }).toString("base64");
+}
+
+/** Both files of a home that negotiates its keys, and what they name. */
+async function makeIkev2Files(plan: {
+  readonly home: HomeOptions;
+  readonly index: number;
+  readonly own: string;
+  readonly server: string;
+}): Promise<void> {
+  const { home, index, own, server } = plan;
+  const secret = { mode: 0o600 };
+  const lines = [
+    "[keys]",
+    'mode = "ikev2"',
+    `identity = "${home.name}.example"`,
+    ...(home.rekeyPackets === undefined ? [] : [`rekey-packets = ${home.rekeyPackets}`]),
+  ];
+  const client = [
+    `server = "${SERVER}"`,
+    "[tunnel]",
+    ...lines,
+    'server-identity = "server.example"',
+  ];
+  const atServer = [`name = "${home.name}"`, `prefixes = ["${innerPrefix(index)}"]`, ...lines];
+  if (home.ikev2 === "psk") {
+    const file = join(own, "psk");
+    await writeFile(file, randomBytes(32).toString("hex"), secret);
+    client.push(`psk-file = "${file}"`);
+    atServer.push(`psk-file = "${file}"`);
+  } else {
+    const { privateKey, publicKey } = generateKeyPairSync("ed25519");
+    const file = join(own, "key.pem");
+    await writeFile(file, privateKey.export({ format: "pem", type: "pkcs8" }), secret);
+    const serverKey = await readFile(join(server, "key.pub"), "utf8");
+    client.push(`private-key-file = "${file}"`, `server-public-key = "${serverKey}"`);
+    atServer.push(`public-key = "${publicKeyText(publicKey)}"`);
+  }
+  await writeFile(join(own, `${home.name}.client.toml`), client.join("\n"), secret);
+  await writeFile(join(own, `${home.name}.server.toml`), atServer.join("\n"), secret);
 }
 
 /** The userspace one, which works everywhere, unless a test asks for another. */

@@ -1,0 +1,87 @@
+/** Opens what the home negotiates its keys with, if it does. */
+
+import { randomBytes, randomInt } from "node:crypto";
+import { type IkeMessage, IkeTransport } from "../common/adapters/ike-transport.ts";
+import { readPrivateKey, readSharedKey } from "../common/adapters/secret-file.ts";
+import type { Clock } from "../common/adapters/system-clock.ts";
+import type { NegotiatedKeys } from "../common/config/negotiated-keys.ts";
+import type { DataPlaneSetting } from "../common/config/schema.ts";
+import type { Credential, Trust } from "../common/ikev2/authentication.ts";
+import { DEFAULT_SETTINGS } from "../common/ikev2/default-settings.ts";
+import { ipv6Octets } from "../common/ip/address.ts";
+import type { Logger } from "../common/runtime/log.ts";
+import type { Closers } from "../common/runtime/tasks.ts";
+import type { DataPlane } from "../common/tunnel/data-plane.ts";
+import type { ClientConfig } from "./config.ts";
+import { HomeKeyExchange } from "./home-key-exchange.ts";
+import { HOME_TUNNEL } from "./home-tunnel.ts";
+
+const INTERFACE_ID = 8; // offset in an address
+const SMALLEST_SPI = 256; // RFC 4303 section 2.1 reserves those below
+const SPI_END = 2 ** 32;
+
+/** `auto` is the plane that takes negotiated keys. */
+export function planeSetting({ dataPlane, keys }: ClientConfig): DataPlaneSetting {
+  return keys.mode === "ikev2" && dataPlane === "auto" ? "userspace" : dataPlane;
+}
+
+/** Undefined when the configuration gives the keys. Throws `ConfigError`, `SystemError`. */
+export async function assembleKeyExchange(
+  { keys, server, tunnel }: ClientConfig,
+  adapters: {
+    readonly clock: Clock;
+    readonly dataPlane: DataPlane;
+    readonly log: Logger;
+    readonly closers: Closers;
+    readonly failed: (error: unknown) => void;
+  },
+): Promise<HomeKeyExchange | undefined> {
+  if (keys.mode === "manual") return undefined;
+  const { clock, dataPlane, log, closers, failed } = adapters;
+  const { keyed } = dataPlane;
+  if (keyed === undefined) throw new Error(`no negotiated keys for the ${dataPlane.kind} plane`);
+  let exchange: HomeKeyExchange | undefined;
+  const onMessage = (message: IkeMessage) => exchange?.receive(message);
+  const proof = proofOf(keys);
+  const transport = closers.add(
+    await IkeTransport.open({ local: undefined, keyed, onMessage, failed }),
+  );
+  exchange = new HomeKeyExchange({
+    tunnel: HOME_TUNNEL,
+    server,
+    options: {
+      identity: keys.identity,
+      peerIdentity: keys.peerIdentity,
+      ...proof,
+      link: {
+        interfaceId: ipv6Octets(tunnel.linkLocal).slice(INTERFACE_ID),
+        fallback: false,
+      },
+      initialContact: true,
+    },
+    settings: DEFAULT_SETTINGS,
+    ports: {
+      random: (count) => new Uint8Array(randomBytes(count)),
+      allocateSpi: () => randomInt(SMALLEST_SPI, SPI_END),
+    },
+    softLimit: keys.softLimit,
+    clock,
+    keyed,
+    send: (message) => transport.send(message),
+    sendKeepalive: (remote) => transport.sendKeepalive(remote),
+    log,
+  });
+  return exchange;
+}
+
+function proofOf({ proof }: NegotiatedKeys): { credential: Credential; trust: Trust } {
+  if (proof.kind === "shared-key") {
+    const key = readSharedKey(proof.file);
+    return { credential: { kind: "shared-key", key }, trust: { kind: "shared-key", key } };
+  }
+  const privateKey = readPrivateKey(proof.privateKeyFile);
+  return {
+    credential: { kind: "private-key", privateKey, certificates: [] },
+    trust: { kind: "public-keys", publicKeys: [proof.peerKey] },
+  };
+}

@@ -1,0 +1,233 @@
+/**
+ * The home's keys and addresses by IKEv2 and RFC 5739: drives the initiator over the transport, hands pairs of SAs to
+ * the data plane, and tells the tunnel what the server assigned.
+ */
+
+import type { IkeMessage } from "../common/adapters/ike-transport.ts";
+import type { Clock } from "../common/adapters/system-clock.ts";
+import { WIDEST_SUITE } from "../common/ikev2/default-settings.ts";
+import {
+  IkeInitiator,
+  type InitiatorEffect,
+  type InitiatorInput,
+} from "../common/ikev2/ike-initiator.ts";
+import type { Assignment } from "../common/ikev2/link.ts";
+import type {
+  CloseReason,
+  HomeOptions,
+  SessionEffect,
+  SessionPorts,
+  SessionSettings,
+} from "../common/ikev2/session-types.ts";
+import type { Ipv4Address } from "../common/ip/address.ts";
+import { Driver } from "../common/runtime/drive.ts";
+import type { Logger } from "../common/runtime/log.ts";
+import { type Instant, later } from "../common/time.ts";
+import type { KeyedDataPlane, SoftLimit } from "../common/tunnel/data-plane.ts";
+import type { Endpoint, Suite, TunnelName } from "../common/tunnel/tunnel.ts";
+import { UDP_ENCAPSULATION_PORT } from "../common/tunnel/tunnel.ts";
+
+const IKE_PORT = 500;
+/** The server is not asked more often whether it is there. */
+const PROBE_SPACING_MS = 5_000;
+
+export interface HomeKeyExchangeParts {
+  readonly tunnel: TunnelName;
+  readonly server: Ipv4Address;
+  readonly options: HomeOptions;
+  readonly settings: SessionSettings;
+  readonly ports: SessionPorts;
+  readonly softLimit: SoftLimit;
+  readonly clock: Clock;
+  readonly keyed: KeyedDataPlane;
+  readonly send: (message: IkeMessage) => void;
+  readonly sendKeepalive: (remote: Endpoint) => void;
+  readonly log: Logger;
+}
+
+export interface KeyExchangeListeners {
+  /** The server gave a link: addresses and prefixes. */
+  readonly onAssigned: (assignment: Assignment & { readonly kind: "link" }) => void;
+  /** There are keys where there were none. */
+  readonly onKeyed: () => void;
+}
+
+/** For status. */
+export interface KeyExchangeStatus {
+  readonly state: "connecting" | "established";
+  /** Wall-clock milliseconds since 1970. */
+  readonly since: number;
+  /** Of the present pairs of ESP SAs. */
+  readonly associations: readonly { readonly spi: number; readonly suite: Suite }[];
+  readonly rekeys: number;
+  /** Why the last try failed, in words. */
+  readonly problem: string | undefined;
+}
+
+export class HomeKeyExchange {
+  /** What the MTU is computed with: any of our suites may be chosen. */
+  readonly suite = WIDEST_SUITE;
+  readonly #parts: HomeKeyExchangeParts;
+  readonly #driver: Driver<InitiatorInput, InitiatorEffect>;
+  /** Suites by inbound SPI; as many as there are Child SAs. */
+  readonly #associations = new Map<number, Suite>();
+  #listeners: KeyExchangeListeners | undefined;
+  #local: Ipv4Address | undefined;
+  #since: number;
+  #rekeys = 0;
+  #problem: string | undefined;
+  #probedAt: Instant | undefined;
+
+  constructor(parts: HomeKeyExchangeParts) {
+    const { options, settings, ports, clock } = parts;
+    this.#parts = parts;
+    this.#since = clock.wall();
+    const core = new IkeInitiator(options, settings, ports);
+    this.#driver = new Driver({ core, clock, perform: (effect) => this.#perform(effect) });
+  }
+
+  listen(listeners: KeyExchangeListeners): void {
+    this.#listeners = listeners;
+  }
+
+  /** Our address towards the server is this now. The first time, the exchange begins. */
+  follow(address: Ipv4Address): void {
+    if (address === this.#local) return;
+    const isFirst = this.#local === undefined;
+    this.#local = address;
+    if (!isFirst) {
+      const local = { address, port: UDP_ENCAPSULATION_PORT };
+      this.#driver.feed({ kind: "moved", path: { local } });
+      return;
+    }
+    const remote = { address: this.#parts.server, port: IKE_PORT };
+    this.#driver.feed({ kind: "start", path: { local: { address, port: IKE_PORT }, remote } });
+  }
+
+  receive({ message, remote, encapsulated }: IkeMessage): void {
+    const address = this.#local;
+    if (address === undefined) return;
+    const port = encapsulated ? UDP_ENCAPSULATION_PORT : IKE_PORT;
+    const path = { local: { address, port }, remote };
+    const wallTime = this.#parts.clock.wall();
+    this.#driver.feed({ kind: "message", message, path, encapsulated, wallTime });
+  }
+
+  /** Nothing is heard through the tunnel: if the server has begun anew, it will say that it knows no such SA. */
+  probe(): void {
+    const now = this.#parts.clock.now();
+    if (this.#probedAt !== undefined && now < later(this.#probedAt, PROBE_SPACING_MS)) return;
+    this.#probedAt = now;
+    this.#driver.feed({ kind: "probe" });
+  }
+
+  /** The soft limit of a pair of SAs is reached. */
+  rekey(spi: number): void {
+    this.#driver.feed({ kind: "rekey-child", spi });
+  }
+
+  status(): KeyExchangeStatus {
+    return {
+      state: this.#associations.size === 0 ? "connecting" : "established",
+      since: this.#since,
+      associations: [...this.#associations].map(([spi, suite]) => ({ spi, suite })),
+      rekeys: this.#rekeys,
+      problem: this.#problem,
+    };
+  }
+
+  /** Tells the server that the home leaves. */
+  close(): void {
+    this.#listeners = undefined;
+    this.#driver.feed({ kind: "close" });
+    this.#driver.close();
+  }
+
+  #perform(effect: InitiatorEffect): void {
+    const { send, sendKeepalive, log } = this.#parts;
+    if (effect.kind === "send") send({ ...effect, remote: effect.path.remote });
+    else if (effect.kind === "keepalive") sendKeepalive(effect.path.remote);
+    else if (effect.kind === "session") this.#note(effect.effect);
+    else log.debug({ retryInMs: Math.round(effect.pauseMs) }, "no IKE SA, trying again");
+  }
+
+  #note(effect: SessionEffect): void {
+    const { tunnel, keyed, softLimit, log } = this.#parts;
+    switch (effect.kind) {
+      case "established":
+        if (effect.assignment?.kind === "link") this.#listeners?.onAssigned(effect.assignment);
+        break;
+      case "child-created": {
+        const { inbound } = effect.child;
+        keyed.addAssociations(tunnel, effect.child, softLimit);
+        if (effect.outbound === "now") keyed.useAssociations(tunnel, inbound.spi);
+        if (effect.replaces !== undefined) this.#rekeys += 1;
+        const isFirst = this.#associations.size === 0;
+        this.#associations.set(inbound.spi, inbound.suite);
+        const fields = { suite: inbound.suite, replaces: effect.replaces };
+        log[isFirst ? "info" : "debug"]({ spi: inbound.spi, ...fields }, "keys negotiated");
+        if (isFirst) this.#keyed();
+        break;
+      }
+      case "child-outbound":
+        keyed.useAssociations(tunnel, effect.spi);
+        break;
+      case "child-deleted":
+        keyed.removeAssociations(tunnel, effect.spi);
+        this.#associations.delete(effect.spi);
+        if (this.#associations.size === 0) this.#since = this.#parts.clock.wall();
+        break;
+      case "child-refused":
+        this.#tellProblem(`the server refuses keys for ESP: notification ${effect.notifyType}`);
+        break;
+      case "closed":
+        if (effect.reason.kind !== "asked") this.#tellProblem(describeReason(effect.reason));
+        break;
+      case "hint":
+      case "dropped":
+      case "reauthenticate":
+        log.debug({ effect }, "IKE");
+        break;
+      case "send":
+      case "keepalive":
+      case "listen":
+      case "unlisten":
+      case "ike-rekeyed":
+      case "peer-moved":
+      case "keys":
+        break;
+    }
+  }
+
+  #keyed(): void {
+    this.#since = this.#parts.clock.wall();
+    this.#problem = undefined;
+    this.#listeners?.onKeyed();
+  }
+
+  /** Once, until there are keys. */
+  #tellProblem(problem: string): void {
+    if (this.#problem === problem || this.#associations.size > 0) return;
+    this.#problem = problem;
+    this.#parts.log.warn({ server: this.#parts.server, problem }, "no keys negotiated");
+  }
+}
+
+function describeReason(reason: CloseReason): string {
+  switch (reason.kind) {
+    case "timeout":
+    case "half-open":
+      return "the server does not answer IKE";
+    case "refused":
+      return `the server refuses: notification ${reason.notifyType}`;
+    case "not-authentic":
+      return `the server is not who it should be: ${reason.why}`;
+    case "protocol-error":
+      return `the server breaks the protocol: ${reason.code}`;
+    case "by-peer":
+      return "the server closed the IKE SA";
+    case "asked":
+    case "abandoned":
+      return "closed";
+  }
+}

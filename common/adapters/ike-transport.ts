@@ -1,0 +1,78 @@
+/**
+ * The two ports of IKE: UDP 500, which is ours alone, and UDP 4500, which the data plane's ESP shares with it behind
+ * a marker (RFC 7296 section 2.23, RFC 3948).
+ */
+
+import { createSocket, type Socket } from "node:dgram";
+import { SystemError } from "../errors.ts";
+import { type Ipv4Address, parseIpv4 } from "../ip/address.ts";
+import type { KeyedDataPlane } from "../tunnel/data-plane.ts";
+import type { Endpoint } from "../tunnel/tunnel.ts";
+
+export const IKE_PORT = 500;
+
+const HINTS: Readonly<Record<string, string>> = {
+  EADDRINUSE: "another program has it: hometun running already, or an IPsec daemon",
+  EACCES: "run as root, or with CAP_NET_BIND_SERVICE",
+};
+
+/** A message, without marker, and the far end of its way. */
+export interface IkeMessage {
+  readonly message: Uint8Array;
+  readonly remote: Endpoint;
+  /** On UDP 4500. */
+  readonly encapsulated: boolean;
+}
+
+export class IkeTransport {
+  readonly #socket: Socket;
+  readonly #keyed: KeyedDataPlane;
+
+  private constructor(socket: Socket, keyed: KeyedDataPlane) {
+    this.#socket = socket;
+    this.#keyed = keyed;
+  }
+
+  /** `local` undefined: any of our addresses. Throws `SystemError`. */
+  static async open(parts: {
+    readonly local: Ipv4Address | undefined;
+    readonly keyed: KeyedDataPlane;
+    readonly onMessage: (message: IkeMessage) => void;
+    /** Hears what ends the transport later. */
+    readonly failed: (error: unknown) => void;
+  }): Promise<IkeTransport> {
+    const { local, keyed, onMessage, failed } = parts;
+    const socket = createSocket("udp4");
+    await new Promise<void>((resolve, reject) => {
+      socket.once("error", (error: NodeJS.ErrnoException) => {
+        const code = error.code ?? "unknown";
+        const hint = HINTS[code];
+        const options = hint === undefined ? { cause: error } : { cause: error, hint };
+        reject(new SystemError(`open UDP port ${IKE_PORT}`, code, options));
+      });
+      socket.bind(IKE_PORT, local, resolve);
+    });
+    socket.removeAllListeners("error");
+    socket.on("error", failed);
+    socket.on("message", (datagram, { address, port }) => {
+      const remote = { address: parseIpv4(address), port };
+      onMessage({ message: Uint8Array.from(datagram), remote, encapsulated: false });
+    });
+    keyed.listenForIke((datagram) => onMessage({ ...datagram, encapsulated: true }));
+    return new IkeTransport(socket, keyed);
+  }
+
+  /** What cannot go is lost, as on the way: the sender asks again. */
+  send({ message, remote, encapsulated }: IkeMessage): void {
+    if (encapsulated) this.#keyed.sendIke({ message, remote });
+    else this.#socket.send(message, remote.port, remote.address, () => undefined);
+  }
+
+  sendKeepalive(remote: Endpoint): void {
+    this.#keyed.sendIkeKeepalive(remote);
+  }
+
+  close(): void {
+    this.#socket.close();
+  }
+}

@@ -1,0 +1,45 @@
+/** How hometun negotiates when nobody says otherwise. */
+
+import type { Suite } from "../tunnel/tunnel.ts";
+import type { ChildSuite, IkeSuite } from "./algorithms.ts";
+import { DEFAULT_TIMES } from "./retransmission.ts";
+import type { SessionSettings } from "./session-types.ts";
+
+/** Octets, RFC 7383 section 2.5.1: with the headers before it, it fits the smallest MTU that IPv6 knows. */
+const FRAGMENT_LIMIT = 1_200;
+/** RFC 3948 section 4. */
+const KEEPALIVE_MS = 20_000;
+const IKE_LIFETIME_MS = 24 * 3_600_000;
+
+const IKE_SUITES: readonly IkeSuite[] = [
+  { encryption: "aes-gcm-256", prf: "hmac-sha2-256", group: "x25519" },
+  { encryption: "aes-gcm-128", prf: "hmac-sha2-256", group: "ecp-256" },
+  { encryption: "aes-cbc-256-hmac-sha2-256-128", prf: "hmac-sha2-256", group: "ecp-256" },
+  { encryption: "aes-cbc-256-hmac-sha2-256-128", prf: "hmac-sha2-256", group: "modp-2048" },
+];
+
+export const NEGOTIABLE_SUITES: readonly Suite[] = [
+  "aes-gcm-256",
+  "aes-gcm-128",
+  "aes-cbc-256-hmac-sha2-256-128",
+];
+
+const CHILD_SUITES = NEGOTIABLE_SUITES.map(
+  (suite): ChildSuite => ({ suite, extendedSequenceNumbers: [true, false], group: "x25519" }),
+);
+
+/** Of those that may be chosen, the one that leaves the least room in a packet. */
+export const WIDEST_SUITE: Suite = "aes-cbc-256-hmac-sha2-256-128";
+
+/** ESP goes in UDP whatever is on the path; no probes but those that are asked for. */
+export const DEFAULT_SETTINGS: SessionSettings = {
+  ikeSuites: IKE_SUITES,
+  childSuites: CHILD_SUITES,
+  times: DEFAULT_TIMES,
+  fragmentLimit: FRAGMENT_LIMIT,
+  probeIntervalMs: 0,
+  ikeLifetimeMs: IKE_LIFETIME_MS,
+  keepaliveMs: KEEPALIVE_MS,
+  forceEncapsulation: true,
+  revealKeys: false,
+};

@@ -1,0 +1,93 @@
+/** Opens what homes negotiate their keys with, if the server has an identity. */
+
+import { type KeyObject, randomBytes, randomInt } from "node:crypto";
+import { type IkeMessage, IkeTransport } from "../common/adapters/ike-transport.ts";
+import { readPrivateKey, readSharedKey } from "../common/adapters/secret-file.ts";
+import type { Clock } from "../common/adapters/system-clock.ts";
+import type { HomeNegotiatedKeys } from "../common/config/negotiated-keys.ts";
+import type { DataPlaneSetting } from "../common/config/schema.ts";
+import { ConfigError } from "../common/errors.ts";
+import type { Credential, Trust } from "../common/ikev2/authentication.ts";
+import { DEFAULT_SETTINGS } from "../common/ikev2/default-settings.ts";
+import type { Logger } from "../common/runtime/log.ts";
+import type { Closers } from "../common/runtime/tasks.ts";
+import type { DataPlane } from "../common/tunnel/data-plane.ts";
+import type { Endpoint, TunnelName } from "../common/tunnel/tunnel.ts";
+import type { HomeConfig, ServerConfig } from "./config.ts";
+import { HomeKeyExchange, type KeyedHome } from "./home-key-exchange.ts";
+import type { TunnelServerParts } from "./tunnel-server.ts";
+
+const SMALLEST_SPI = 256; // RFC 4303 section 2.1 reserves those below
+const SPI_END = 2 ** 32;
+
+/** With an identity, `auto` is the plane that takes negotiated keys. */
+export function planeSetting({ dataPlane, ikev2 }: ServerConfig): DataPlaneSetting {
+  return ikev2 !== undefined && dataPlane === "auto" ? "userspace" : dataPlane;
+}
+
+/** Undefined for a server without an identity. Throws `ConfigError`, `SystemError`. */
+export async function assembleKeyExchange(
+  { ikev2, address }: ServerConfig,
+  adapters: {
+    readonly clock: Clock;
+    readonly dataPlane: DataPlane;
+    readonly log: Logger;
+    readonly closers: Closers;
+    readonly failed: (error: unknown) => void;
+    readonly onKeyed: (home: TunnelName, endpoint: Endpoint) => void;
+  },
+): Promise<TunnelServerParts["keyExchange"]> {
+  const { clock, dataPlane, log, closers, failed, onKeyed } = adapters;
+  const { keyed } = dataPlane;
+  if (ikev2 === undefined || keyed === undefined) return undefined;
+  const { identity, privateKeyFile } = ikev2;
+  const privateKey = privateKeyFile === undefined ? undefined : readPrivateKey(privateKeyFile);
+  let exchange: HomeKeyExchange | undefined;
+  const onMessage = (message: IkeMessage) => exchange?.receive(message);
+  const transport = closers.add(
+    await IkeTransport.open({ local: address, keyed, onMessage, failed }),
+  );
+  exchange = new HomeKeyExchange({
+    address,
+    identity,
+    settings: DEFAULT_SETTINGS,
+    ports: {
+      random: (count) => new Uint8Array(randomBytes(count)),
+      allocateSpi: () => randomInt(SMALLEST_SPI, SPI_END),
+    },
+    clock,
+    keyed,
+    send: (message) => transport.send(message),
+    sendKeepalive: (remote) => transport.sendKeepalive(remote),
+    onKeyed,
+    log,
+  });
+  return { exchange, prove: (homes) => homes.flatMap((home) => proven(home, privateKey)) };
+}
+
+/** Nothing for a home whose keys stand in its file. */
+function proven(config: HomeConfig, privateKey: KeyObject | undefined): KeyedHome[] {
+  const { keys } = config;
+  if (keys.mode === "manual") return [];
+  const { identity, softLimit, proof } = keys;
+  return [{ config, identity, softLimit, ...beliefOf(proof, privateKey) }];
+}
+
+function beliefOf(
+  proof: HomeNegotiatedKeys["proof"],
+  privateKey: KeyObject | undefined,
+): { credential: Credential; trust: Trust } {
+  if (proof.kind === "shared-key") {
+    const key = readSharedKey(proof.file);
+    return { credential: { kind: "shared-key", key }, trust: { kind: "shared-key", key } };
+  }
+  if (privateKey === undefined) {
+    throw new ConfigError("missing, expected a path, since homes have a public-key", {
+      key: "ikev2.private-key-file",
+    });
+  }
+  return {
+    credential: { kind: "private-key", privateKey, certificates: [] },
+    trust: { kind: "public-keys", publicKeys: [proof.peerKey] },
+  };
+}

@@ -1,0 +1,340 @@
+/**
+ * The homes' keys by IKEv2, and their links by RFC 5739: drives the responder over the transport, hands pairs of SAs to
+ * the data plane, and tells the server where a home is that has proven who it is.
+ */
+
+import type { KeyObject } from "node:crypto";
+import type { IkeMessage } from "../common/adapters/ike-transport.ts";
+import type { Clock } from "../common/adapters/system-clock.ts";
+import type { Credential, Trust } from "../common/ikev2/authentication.ts";
+import { formatIdentification, isSameIdentification } from "../common/ikev2/identity.ts";
+import {
+  IkeResponder,
+  type ResponderEffect,
+  type ResponderInput,
+  type SessionId,
+} from "../common/ikev2/ike-responder.ts";
+import { LinkTable } from "../common/ikev2/link-table.ts";
+import type {
+  CloseReason,
+  Directory,
+  PeerPolicy,
+  SessionEffect,
+  SessionPorts,
+  SessionSettings,
+} from "../common/ikev2/session-types.ts";
+import type { Identification } from "../common/ikev2/wire/payloads/identification.ts";
+import { type Ipv4Address, ipv6Octets } from "../common/ip/address.ts";
+import { Driver } from "../common/runtime/drive.ts";
+import type { Logger } from "../common/runtime/log.ts";
+import type { KeyedDataPlane, SoftLimit } from "../common/tunnel/data-plane.ts";
+import {
+  type Endpoint,
+  type Suite,
+  type TunnelName,
+  UDP_ENCAPSULATION_PORT,
+} from "../common/tunnel/tunnel.ts";
+import type { HomeConfig } from "./config.ts";
+
+const IKE_PORT = 500;
+const INTERFACE_ID = 8; // offset in an address
+/** A home whose configuration is another now has so long to ask for it. */
+const REAUTHENTICATE_SECONDS = 5;
+
+/** A home that negotiates its keys, and what it is believed by. */
+export interface KeyedHome {
+  readonly config: HomeConfig;
+  readonly identity: Identification;
+  readonly credential: Credential;
+  readonly trust: Trust;
+  readonly softLimit: SoftLimit;
+}
+
+export interface ServerKeyExchangeParts {
+  readonly address: Ipv4Address;
+  /** Ours. */
+  readonly identity: Identification;
+  readonly settings: SessionSettings;
+  readonly ports: SessionPorts;
+  readonly clock: Clock;
+  readonly keyed: KeyedDataPlane;
+  readonly send: (message: IkeMessage) => void;
+  readonly sendKeepalive: (remote: Endpoint) => void;
+  /** A home has keys, and its messages come from there. */
+  readonly onKeyed: (home: TunnelName, endpoint: Endpoint) => void;
+  readonly log: Logger;
+}
+
+/** For status. */
+export interface HomeKeyStatus {
+  readonly state: "none" | "established";
+  readonly associations: readonly { readonly spi: number; readonly suite: Suite }[];
+  readonly rekeys: number;
+}
+
+interface Entry {
+  home: KeyedHome;
+  readonly sessions: Set<SessionId>;
+  /** Suites by inbound SPI. */
+  readonly associations: Map<number, Suite>;
+  rekeys: number;
+}
+
+export class HomeKeyExchange {
+  readonly #parts: ServerKeyExchangeParts;
+  readonly #driver: Driver<ResponderInput, ResponderEffect>;
+  readonly #links: LinkTable;
+  readonly #homes = new Map<TunnelName, Entry>();
+  readonly #byIdentity = new Map<string, Entry>();
+  readonly #bySession = new Map<SessionId, Entry>();
+  readonly #spis = new Set<number>();
+  /** Where the message came from that is being handled. */
+  #remote: Endpoint | undefined;
+
+  constructor(parts: ServerKeyExchangeParts) {
+    const { settings, ports, clock } = parts;
+    this.#parts = parts;
+    this.#links = new LinkTable(ports.random);
+    const directory: Directory = {
+      authorities: [],
+      findPeer: (identity, wanted) => this.#findPeer(identity, wanted),
+      claimLink: (identity, requested) => this.#links.claim(identity, requested),
+    };
+    const core = new IkeResponder({
+      directory,
+      settings,
+      ports: { ...ports, allocateSpi: () => this.#allocateSpi() },
+    });
+    this.#driver = new Driver({ core, clock, perform: (effect) => this.#perform(effect) });
+  }
+
+  /** Ends what belongs to homes that are no more, or whose tunnels are made anew. Their tunnels still stand. */
+  retain(wanted: readonly KeyedHome[]): void {
+    const staying = new Map(wanted.map((home) => [home.config.name, home]));
+    for (const [name, entry] of [...this.#homes]) {
+      const next = staying.get(name);
+      const stays =
+        next !== undefined &&
+        isSameIdentification(next.identity, entry.home.identity) &&
+        next.config.interfaceName === entry.home.config.interfaceName;
+      if (stays) continue;
+      for (const id of [...entry.sessions]) {
+        this.#driver.feed({ kind: "session", id, input: { kind: "close" } });
+      }
+      this.#removeAll(entry);
+      this.#homes.delete(name);
+      this.#byIdentity.delete(formatIdentification(entry.home.identity));
+      this.#links.forget(entry.home.identity);
+    }
+  }
+
+  /** From now on these homes may come: their tunnels stand. Those that changed are asked to come again. */
+  serve(wanted: readonly KeyedHome[]): void {
+    for (const home of wanted) {
+      const entry = this.#homes.get(home.config.name);
+      if (entry === undefined) {
+        const made: Entry = { home, sessions: new Set(), associations: new Map(), rekeys: 0 };
+        this.#homes.set(home.config.name, made);
+        this.#byIdentity.set(formatIdentification(home.identity), made);
+        continue;
+      }
+      const changed = fingerprint(entry.home) !== fingerprint(home);
+      entry.home = home;
+      if (!changed) continue;
+      const input = { kind: "ask-reauthentication", seconds: REAUTHENTICATE_SECONDS } as const;
+      for (const id of entry.sessions) this.#driver.feed({ kind: "session", id, input });
+    }
+  }
+
+  receive({ message, remote, encapsulated }: IkeMessage): void {
+    const { address, clock } = this.#parts;
+    const port = encapsulated ? UDP_ENCAPSULATION_PORT : IKE_PORT;
+    const path = { local: { address, port }, remote };
+    this.#remote = remote;
+    this.#driver.feed({ kind: "message", message, path, encapsulated, wallTime: clock.wall() });
+    this.#remote = undefined;
+  }
+
+  /** An advertisement moved the home: IKE goes there too. */
+  moved(home: TunnelName, remote: Endpoint): void {
+    const input = { kind: "moved", path: { remote } } as const;
+    for (const id of this.#homes.get(home)?.sessions ?? []) {
+      this.#driver.feed({ kind: "session", id, input });
+    }
+  }
+
+  /** The soft limit of a pair of SAs is reached. */
+  rekey(home: TunnelName, spi: number): void {
+    for (const id of this.#homes.get(home)?.sessions ?? []) {
+      this.#driver.feed({ kind: "session", id, input: { kind: "rekey-child", spi } });
+    }
+  }
+
+  /** Undefined for a home that does not negotiate. */
+  statusOf(home: TunnelName): HomeKeyStatus | undefined {
+    const entry = this.#homes.get(home);
+    if (entry === undefined) return undefined;
+    return {
+      state: entry.sessions.size === 0 ? "none" : "established",
+      associations: [...entry.associations].map(([spi, suite]) => ({ spi, suite })),
+      rekeys: entry.rekeys,
+    };
+  }
+
+  /** Tells nobody: the homes find out, and a restart is no reason to lose their packets sooner. */
+  close(): void {
+    this.#driver.close();
+  }
+
+  #findPeer(identity: Identification, wanted: Identification | undefined): PeerPolicy | undefined {
+    const { identity: ours } = this.#parts;
+    if (wanted !== undefined && !isSameIdentification(wanted, ours)) return undefined;
+    const home = this.#byIdentity.get(formatIdentification(identity))?.home;
+    if (home === undefined) return undefined;
+    const { config, credential, trust } = home;
+    return {
+      identity: ours,
+      credential,
+      trust,
+      link: {
+        interfaceId: interfaceIdOf(config.serverLinkLocal),
+        peerInterfaceId: interfaceIdOf(config.linkLocal),
+        prefixes: config.prefixes,
+        dns: [],
+        dhcp: [],
+      },
+      multicast: false,
+    };
+  }
+
+  #allocateSpi(): number {
+    for (;;) {
+      const spi = this.#parts.ports.allocateSpi();
+      if (!this.#spis.has(spi)) return spi;
+    }
+  }
+
+  #perform(effect: ResponderEffect): void {
+    const { send, sendKeepalive, log } = this.#parts;
+    if (effect.kind === "send") send({ ...effect, remote: effect.path.remote });
+    else if (effect.kind === "keepalive") sendKeepalive(effect.path.remote);
+    else if (effect.kind === "session") this.#note(effect.id, effect.effect);
+    else log.debug({ effect }, "IKE");
+  }
+
+  #note(id: SessionId, effect: SessionEffect): void {
+    const entry = this.#bySession.get(id);
+    if (effect.kind === "established") this.#established(id, effect.peer);
+    else if (effect.kind === "closed") this.#closed(id, effect.reason);
+    else if (entry !== undefined) this.#follow(entry, effect);
+  }
+
+  #established(id: SessionId, peer: Identification): void {
+    const entry = this.#byIdentity.get(formatIdentification(peer));
+    if (entry === undefined) return;
+    this.#bySession.set(id, entry);
+    entry.sessions.add(id);
+  }
+
+  #closed(id: SessionId, reason: CloseReason): void {
+    const { log } = this.#parts;
+    const entry = this.#bySession.get(id);
+    this.#bySession.delete(id);
+    entry?.sessions.delete(id);
+    // Strangers can cause it: no more than a debugging line.
+    log.debug({ home: nameOf(entry), reason }, "IKE SA closed");
+  }
+
+  /** All but the beginning and the end, which are not for it. */
+  #follow(entry: Entry, effect: SessionEffect): void {
+    const { keyed, log } = this.#parts;
+    const { name } = entry.home.config;
+    switch (effect.kind) {
+      case "child-created": {
+        const { inbound } = effect.child;
+        keyed.addAssociations(name, effect.child, entry.home.softLimit);
+        if (effect.outbound === "now") keyed.useAssociations(name, inbound.spi);
+        this.#spis.add(inbound.spi);
+        if (effect.replaces !== undefined) entry.rekeys += 1;
+        const isFirst = entry.associations.size === 0;
+        entry.associations.set(inbound.spi, inbound.suite);
+        const fields = { home: name, spi: inbound.spi, suite: inbound.suite };
+        log[isFirst ? "info" : "debug"](
+          { ...fields, replaces: effect.replaces },
+          "keys negotiated",
+        );
+        const { onKeyed } = this.#parts;
+        if (effect.replaces === undefined && this.#remote !== undefined) {
+          onKeyed(name, this.#remote);
+        }
+        break;
+      }
+      case "child-outbound":
+        keyed.useAssociations(name, effect.spi);
+        break;
+      case "child-deleted":
+        this.#remove(entry, effect.spi);
+        break;
+      case "child-refused":
+      case "dropped":
+      case "hint":
+      case "peer-moved":
+        log.debug({ home: name, effect }, "IKE");
+        break;
+      case "send":
+      case "keepalive":
+      case "listen":
+      case "unlisten":
+      case "established":
+      case "closed":
+      case "ike-rekeyed":
+      case "reauthenticate":
+      case "keys":
+        break;
+    }
+  }
+
+  #removeAll(entry: Entry): void {
+    for (const spi of [...entry.associations.keys()]) this.#remove(entry, spi);
+  }
+
+  #remove(entry: Entry, spi: number): void {
+    if (!entry.associations.delete(spi)) return;
+    this.#spis.delete(spi);
+    this.#parts.keyed.removeAssociations(entry.home.config.name, spi);
+  }
+}
+
+function nameOf(entry: Entry | undefined): TunnelName | undefined {
+  return entry?.home.config.name;
+}
+
+function interfaceIdOf(address: HomeConfig["linkLocal"]): Uint8Array {
+  return ipv6Octets(address).slice(INTERFACE_ID);
+}
+
+/** What a home must learn of, or prove, again. Never told: it holds keys. */
+function fingerprint({ config, credential, trust }: KeyedHome): string {
+  const { linkLocal, serverLinkLocal, prefixes } = config;
+  return JSON.stringify([
+    linkLocal,
+    serverLinkLocal,
+    prefixes,
+    secretOf(credential),
+    secretOf(trust),
+  ]);
+}
+
+function secretOf(secret: Credential | Trust): unknown {
+  const publicText = (key: KeyObject) => key.export({ format: "jwk" });
+  switch (secret.kind) {
+    case "shared-key":
+      return [...secret.key];
+    case "public-keys":
+      return secret.publicKeys.map(publicText);
+    case "private-key":
+      return publicText(secret.privateKey);
+    case "authorities":
+      return secret.authorities.map(({ fingerprint256 }) => fingerprint256);
+  }
+}

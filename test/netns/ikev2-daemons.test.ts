@@ -1,0 +1,107 @@
+/**
+ * The main job with keys by IKEv2 between both real daemons: the home's file names a server, an identity and a key;
+ * addresses, prefixes and SAs come from the exchange (RFC 5739). Topology: test/support/tunnel-lab.ts.
+ */
+
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { canUseNamespaces } from "../support/namespace.ts";
+import { PingStream } from "../support/ping-stream.ts";
+import { Transfer } from "../support/transfer.ts";
+import { daemonsAreBuilt, FAR, homeIn, type LabHome, TunnelLab } from "../support/tunnel-lab.ts";
+
+/** Each pair of SAs lasts for so many packets: with 50 a second, some are renewed while we look. */
+const REKEY_PACKETS = 100;
+
+describe.skipIf(!canUseNamespaces() || !daemonsAreBuilt()).each(["psk", "ed25519"] as const)(
+  "keys by IKEv2, the ends proven by %s",
+  (ikev2) => {
+    let lab: TunnelLab;
+    let home: LabHome;
+
+    beforeAll(async () => {
+      const options = { name: "alice", ikev2, rekeyPackets: REKEY_PACKETS };
+      lab = await TunnelLab.open({ homes: [options] });
+      home = lab.home("alice");
+    });
+
+    afterAll(async () => {
+      await lab?.dispose();
+    });
+
+    const stateNow = async () => {
+      const client = await home.client.status();
+      const server = await lab.server.status();
+      return { client, home: homeIn(server, home.name), unattributed: server.unattributed };
+    };
+
+    it("gives the home its prefix, and it is confirmed on both sides", async () => {
+      const { client, server } = await lab.confirmed(home, home.ipv4(7));
+      expect(client.prefixes).toEqual(server.prefixes);
+      expect(client.address).toBe(home.address);
+      expect(client.keys).toMatchObject({ state: "established" });
+      expect(client.problem).toBeUndefined();
+      expect(server.keys?.associations).toHaveLength(1);
+      await home.reachesFar();
+      await home.isReachedFrom(lab.far);
+    });
+
+    it("loses no packet while keys are renewed under load", async () => {
+      const before = await stateNow();
+      const output = await lab.far.run([
+        "ping",
+        "-n",
+        "-q",
+        "-c",
+        "500",
+        "-i",
+        "0.01",
+        home.address,
+      ]);
+      const after = await stateNow();
+      expect(output).toContain("500 received");
+      expect(after.client.keys?.rekeys).toBeGreaterThan((before.client.keys?.rekeys ?? 0) + 3);
+      expect(after.client.traffic.refused).toEqual(before.client.traffic.refused);
+      expect(after.home.traffic.refused).toEqual(before.home.traffic.refused);
+      expect(after.unattributed).toEqual(before.unattributed);
+    });
+
+    it("carries an open TCP connection, each way, through every change of address", async () => {
+      const pings = await PingStream.start(lab.far, home.address);
+      const down = { from: lab.far, to: home.namespace, address: home.address, port: 5002 };
+      const up = { from: home.namespace, to: lab.far, address: FAR, port: 5001 };
+      const transfers = [await Transfer.start(up), await Transfer.start(down)];
+      const changes = [
+        { number: 8, uplink: "wan" },
+        { number: 7, uplink: "wan2" },
+        { number: 7, uplink: "wan" },
+      ] as const;
+      for (const { number, uplink } of changes) {
+        pings.mark();
+        await home.take(number, uplink);
+        await lab.confirmed(home, home.ipv4(number, uplink));
+        await pings.answered();
+        process.stdout.write(`${ikev2}, moved: pings stopped for ${pings.longestGapMs} ms\n`);
+      }
+      for (const transfer of transfers) {
+        const { sent, received } = await transfer.finish();
+        expect(received).toBe(sent);
+        expect(Number.parseInt(sent, 10)).toBeGreaterThan(0);
+      }
+      await pings.stop();
+      const { home: atServer } = await stateNow();
+      expect(atServer.traffic.refused).not.toHaveProperty("not-authentic");
+      expect(atServer.traffic.refused).not.toHaveProperty("replayed");
+    });
+
+    it("recovers within seconds when the server begins anew", async () => {
+      await lab.server.crash();
+      await lab.server.start();
+      const since = Date.now();
+      const pings = await PingStream.start(home.namespace, FAR);
+      await home.isReachedFrom(lab.far);
+      await pings.stop();
+      process.stdout.write(`${ikev2}, server restarted: back after ${Date.now() - since} ms\n`);
+      await lab.confirmed(home, home.ipv4(7));
+    });
+  },
+);
