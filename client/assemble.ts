@@ -48,6 +48,7 @@ export function assemble(config: ClientConfig, log: Logger): Task[] {
           owner: "client",
           local: undefined,
           suites: suitesOf(config.keys),
+          negotiatesKeys: config.keys.mode !== "manual",
           routes: socket,
           links: openTunnelLinks(socket),
           sequences,

@@ -46,6 +46,7 @@ export function assemble(config: ServerConfig, log: Logger): Task[] {
           owner: "server",
           local: config.address,
           suites: config.homes.flatMap(({ keys }) => suitesOf(keys)),
+          negotiatesKeys: config.homes.some(({ keys }) => keys.mode !== "manual"),
           routes: socket,
           links: openTunnelLinks(socket),
           sequences,
