@@ -5,8 +5,9 @@
 
 import type { IkeMessage } from "../common/adapters/ike-transport.ts";
 import type { Clock } from "../common/adapters/system-clock.ts";
-import { WIDEST_SUITE } from "../common/ikev2/default-settings.ts";
+import { associationStatuses, type KeyStatus } from "../common/control/key-status.ts";
 import {
+  type AttemptId,
   IkeInitiator,
   type InitiatorEffect,
   type InitiatorInput,
@@ -52,25 +53,12 @@ export interface KeyExchangeListeners {
   readonly onKeyed: () => void;
 }
 
-/** For status. */
-export interface KeyExchangeStatus {
-  readonly state: "connecting" | "established";
-  /** Wall-clock milliseconds since 1970. */
-  readonly since: number;
-  /** Of the present pairs of ESP SAs. */
-  readonly associations: readonly { readonly spi: number; readonly suite: Suite }[];
-  readonly rekeys: number;
-  /** Why the last try failed, in words. */
-  readonly problem: string | undefined;
-}
-
 export class HomeKeyExchange {
-  /** What the MTU is computed with: any of our suites may be chosen. */
-  readonly suite = WIDEST_SUITE;
   readonly #parts: HomeKeyExchangeParts;
   readonly #driver: Driver<InitiatorInput, InitiatorEffect>;
   /** Suites by inbound SPI; as many as there are Child SAs. */
   readonly #associations = new Map<number, Suite>();
+  readonly #established = new Set<AttemptId>();
   #listeners: KeyExchangeListeners | undefined;
   #local: Ipv4Address | undefined;
   #since: number;
@@ -126,13 +114,19 @@ export class HomeKeyExchange {
     this.#driver.feed({ kind: "rekey-child", spi });
   }
 
-  status(): KeyExchangeStatus {
+  /** Why there are no keys, in words. */
+  get problem(): string | undefined {
+    return this.#problem;
+  }
+
+  status(): KeyStatus {
+    const { keyed, tunnel } = this.#parts;
     return {
-      state: this.#associations.size === 0 ? "connecting" : "established",
+      state: this.#associations.size === 0 ? "none" : "established",
       since: this.#since,
-      associations: [...this.#associations].map(([spi, suite]) => ({ spi, suite })),
+      ikeSas: this.#established.size,
+      associations: associationStatuses(keyed.associations(tunnel), this.#associations),
       rekeys: this.#rekeys,
-      problem: this.#problem,
     };
   }
 
@@ -147,14 +141,15 @@ export class HomeKeyExchange {
     const { send, sendKeepalive, log } = this.#parts;
     if (effect.kind === "send") send({ ...effect, remote: effect.path.remote });
     else if (effect.kind === "keepalive") sendKeepalive(effect.path.remote);
-    else if (effect.kind === "session") this.#note(effect.effect);
+    else if (effect.kind === "session") this.#note(effect.id, effect.effect);
     else log.debug({ retryInMs: Math.round(effect.pauseMs) }, "no IKE SA, trying again");
   }
 
-  #note(effect: SessionEffect): void {
+  #note(id: AttemptId, effect: SessionEffect): void {
     const { tunnel, keyed, softLimit, log } = this.#parts;
     switch (effect.kind) {
       case "established":
+        this.#established.add(id);
         if (effect.assignment?.kind === "link") this.#listeners?.onAssigned(effect.assignment);
         break;
       case "child-created": {
@@ -181,6 +176,7 @@ export class HomeKeyExchange {
         this.#tellProblem(`the server refuses keys for ESP: notification ${effect.notifyType}`);
         break;
       case "closed":
+        this.#established.delete(id);
         if (effect.reason.kind !== "asked") this.#tellProblem(describeReason(effect.reason));
         break;
       case "hint":

@@ -238,7 +238,7 @@ export class HomeTunnel {
       hints: this.#parts.watcher.hints,
       traffic: trafficOf(dataPlane.counters(HOME_TUNNEL), wallOffset),
       keys: this.#parts.keyExchange?.status(),
-      problem: this.#parts.keyExchange?.status().problem ?? this.#problem,
+      problem: this.#parts.keyExchange?.problem ?? this.#problem,
     };
   }
 

@@ -8,13 +8,13 @@ import {
   describeTraffic,
   type Reading,
 } from "../common/control/describe.ts";
+import { describeKeys, type KeyStatus } from "../common/control/key-status.ts";
 import type { DataPlaneStatus, MoveStatus, TrafficStatus } from "../common/control/traffic.ts";
 import type { Ipv4Address, Ipv6Address } from "../common/ip/address.ts";
 import type { Style } from "../common/text/style.ts";
 import { type Fact, formatFacts } from "../common/text/table.ts";
 import { formatCount, formatDuration, formatQuantity } from "../common/text/units.ts";
 import type { Encapsulation } from "../common/tunnel/tunnel.ts";
-import type { KeyExchangeStatus } from "./home-key-exchange.ts";
 
 export interface ClientStatus {
   readonly version: string;
@@ -44,7 +44,7 @@ export interface ClientStatus {
   readonly hints: number;
   readonly traffic: TrafficStatus;
   /** Absent when the configuration gives the keys. */
-  readonly keys?: KeyExchangeStatus | undefined;
+  readonly keys?: KeyStatus | undefined;
   /** What failed last and has not succeeded since, in words. */
   readonly problem: string | undefined;
 }
@@ -84,6 +84,7 @@ export function formatClientStatus(status: ClientStatus, reading: Reading): stri
     ["Interface", `${status.interface}, ${status.address ?? "no address"}, MTU ${status.mtu}`],
     ["Link", `${status.linkLocal} to ${status.serverLinkLocal}`],
     ["Carried by", describeEncapsulation(status.encapsulation)],
+    ...(status.keys === undefined ? [] : describeKeys(status.keys, reading)),
     ["Data plane", describeDataPlane(status.dataPlane)],
     ...describeTraffic(status.traffic, status.encapsulation, reading),
     ["Announced", formatQuantity(status.advertisementsSent, "advertisement")],

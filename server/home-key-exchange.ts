@@ -6,6 +6,7 @@
 import type { KeyObject } from "node:crypto";
 import type { IkeMessage } from "../common/adapters/ike-transport.ts";
 import type { Clock } from "../common/adapters/system-clock.ts";
+import { associationStatuses, type KeyStatus } from "../common/control/key-status.ts";
 import type { Credential, Trust } from "../common/ikev2/authentication.ts";
 import { formatIdentification, isSameIdentification } from "../common/ikev2/identity.ts";
 import {
@@ -39,7 +40,7 @@ import type { HomeConfig } from "./config.ts";
 const IKE_PORT = 500;
 const INTERFACE_ID = 8; // offset in an address
 /** A home whose configuration is another now has so long to ask for it. */
-const REAUTHENTICATE_SECONDS = 5;
+const REAUTHENTICATE_SECONDS = 2;
 
 /** A home that negotiates its keys, and what it is believed by. */
 export interface KeyedHome {
@@ -65,19 +66,14 @@ export interface ServerKeyExchangeParts {
   readonly log: Logger;
 }
 
-/** For status. */
-export interface HomeKeyStatus {
-  readonly state: "none" | "established";
-  readonly associations: readonly { readonly spi: number; readonly suite: Suite }[];
-  readonly rekeys: number;
-}
-
 interface Entry {
   home: KeyedHome;
   readonly sessions: Set<SessionId>;
   /** Suites by inbound SPI. */
   readonly associations: Map<number, Suite>;
   rekeys: number;
+  /** Wall-clock milliseconds since 1970: since when there are keys, or none. */
+  since: number;
 }
 
 export class HomeKeyExchange {
@@ -133,7 +129,14 @@ export class HomeKeyExchange {
     for (const home of wanted) {
       const entry = this.#homes.get(home.config.name);
       if (entry === undefined) {
-        const made: Entry = { home, sessions: new Set(), associations: new Map(), rekeys: 0 };
+        const since = this.#parts.clock.wall();
+        const made = {
+          home,
+          sessions: new Set<SessionId>(),
+          associations: new Map(),
+          rekeys: 0,
+          since,
+        };
         this.#homes.set(home.config.name, made);
         this.#byIdentity.set(formatIdentification(home.identity), made);
         continue;
@@ -171,13 +174,17 @@ export class HomeKeyExchange {
   }
 
   /** Undefined for a home that does not negotiate. */
-  statusOf(home: TunnelName): HomeKeyStatus | undefined {
+  statusOf(home: TunnelName): KeyStatus | undefined {
     const entry = this.#homes.get(home);
     if (entry === undefined) return undefined;
+    const { sessions, associations, rekeys, since } = entry;
+    const uses = associations.size === 0 ? [] : this.#parts.keyed.associations(home);
     return {
-      state: entry.sessions.size === 0 ? "none" : "established",
-      associations: [...entry.associations].map(([spi, suite]) => ({ spi, suite })),
-      rekeys: entry.rekeys,
+      state: associations.size === 0 ? "none" : "established",
+      since,
+      ikeSas: sessions.size,
+      associations: associationStatuses(uses, associations),
+      rekeys,
     };
   }
 
@@ -257,6 +264,7 @@ export class HomeKeyExchange {
         this.#spis.add(inbound.spi);
         if (effect.replaces !== undefined) entry.rekeys += 1;
         const isFirst = entry.associations.size === 0;
+        if (isFirst) entry.since = this.#parts.clock.wall();
         entry.associations.set(inbound.spi, inbound.suite);
         const fields = { home: name, spi: inbound.spi, suite: inbound.suite };
         log[isFirst ? "info" : "debug"](
@@ -301,6 +309,7 @@ export class HomeKeyExchange {
   #remove(entry: Entry, spi: number): void {
     if (!entry.associations.delete(spi)) return;
     this.#spis.delete(spi);
+    if (entry.associations.size === 0) entry.since = this.#parts.clock.wall();
     this.#parts.keyed.removeAssociations(entry.home.config.name, spi);
   }
 }

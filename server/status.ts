@@ -12,6 +12,7 @@ import {
   type Reading,
 } from "../common/control/describe.ts";
 import { HOME_STATES, type HomeStateKind } from "../common/control/home-query.ts";
+import { describeKeys, type KeyStatus } from "../common/control/key-status.ts";
 import type {
   DataPlaneStatus,
   MoveStatus,
@@ -24,7 +25,6 @@ import { type Column, type Fact, formatFacts, formatTable } from "../common/text
 import { formatCount, formatDuration, formatOctets, formatQuantity } from "../common/text/units.ts";
 import type { RefusalReason } from "../common/tunnel/data-plane.ts";
 import type { Encapsulation, Endpoint, TunnelName } from "../common/tunnel/tunnel.ts";
-import type { HomeKeyStatus } from "./home-key-exchange.ts";
 import type { HomeCounts } from "./home-list.ts";
 
 export interface ServerStatus {
@@ -68,7 +68,7 @@ export interface HomeStatus {
     readonly refused: Refusals;
   };
   /** Absent when the configuration gives the keys. */
-  readonly keys?: HomeKeyStatus | undefined;
+  readonly keys?: KeyStatus | undefined;
   readonly traffic: TrafficStatus;
 }
 
@@ -159,6 +159,7 @@ export function formatHomeStatus(home: HomeStatus, reading: Reading): string {
     ["Interface", `${home.interface}, MTU ${home.mtu}`],
     ["Link", `${home.serverLinkLocal} to ${home.linkLocal}`],
     ["Carried by", describeEncapsulation(home.encapsulation)],
+    ...(home.keys === undefined ? [] : describeKeys(home.keys, reading)),
     ...describeTraffic(home.traffic, home.encapsulation, reading),
     ["Announced", `${formatQuantity(advertisements.accepted, "advertisement")} accepted`],
     ["", `refused: ${describeRefusals(advertisements.refused, "advertisement")}`],

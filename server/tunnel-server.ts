@@ -10,6 +10,7 @@ import type { Clock, Timer } from "../common/adapters/system-clock.ts";
 import { mtuSuiteOf } from "../common/config/keys.ts";
 import type { HomeQuery } from "../common/control/home-query.ts";
 import { dataPlaneStatusOf, type MoveStatus, trafficOf } from "../common/control/traffic.ts";
+import { ConfigError } from "../common/errors.ts";
 import {
   formatIpv6Prefix,
   type Ipv4Address,
@@ -174,6 +175,9 @@ export class TunnelServer implements MeteredServer {
       return before?.narrowedAt === undefined ? spec : { ...spec, mtu: before.spec.mtu };
     });
     const { keyExchange } = this.#parts;
+    if (keyExchange === undefined && wanted.some(({ keys }) => keys.mode === "ikev2")) {
+      throw new ConfigError("the first home that negotiates its keys needs a restart");
+    }
     const keyed = keyExchange?.prove(wanted) ?? [];
     this.#changing = true;
     keyExchange?.exchange.retain(keyed);

@@ -1,6 +1,6 @@
 /**
- * The two ports of IKE: UDP 500, which is ours alone, and UDP 4500, which the data plane's ESP shares with it behind
- * a marker (RFC 7296 section 2.23, RFC 3948).
+ * The two ports of IKE: UDP 500, and UDP 4500, which the data plane's ESP shares with it behind a marker (RFC 7296
+ * section 2.23, RFC 3948). Who only begins exchanges needs not have port 500 itself.
  */
 
 import { createSocket, type Socket } from "node:dgram";
@@ -33,8 +33,9 @@ export class IkeTransport {
     this.#keyed = keyed;
   }
 
-  /** `local` undefined: any of our addresses. Throws `SystemError`. */
+  /** Throws `SystemError`. */
   static async open(parts: {
+    /** Our address and port 500; undefined: any address, any port. */
     readonly local: Ipv4Address | undefined;
     readonly keyed: KeyedDataPlane;
     readonly onMessage: (message: IkeMessage) => void;
@@ -50,7 +51,7 @@ export class IkeTransport {
         const options = hint === undefined ? { cause: error } : { cause: error, hint };
         reject(new SystemError(`open UDP port ${IKE_PORT}`, code, options));
       });
-      socket.bind(IKE_PORT, local, resolve);
+      socket.bind(local === undefined ? 0 : IKE_PORT, local, resolve);
     });
     socket.removeAllListeners("error");
     socket.on("error", failed);

@@ -29,6 +29,7 @@ import type { Instant } from "../time.ts";
 import { isAdvertisement } from "../tunnel/advertisement-order.ts";
 import { AdvertisementPolice } from "../tunnel/advertisement-police.ts";
 import type {
+  AssociationUse,
   DataPlane,
   DataPlaneEvent,
   IkeDatagram,
@@ -246,6 +247,10 @@ export class UserspaceDataPlane implements DataPlane, KeyedDataPlane {
     if (association === undefined) return;
     this.#carriers.get(tunnel.spec.encapsulation)?.bySpi.delete(spi);
     tunnel.drop(association);
+  }
+
+  associations(name: TunnelName): readonly AssociationUse[] {
+    return this.#tunnel(name).uses;
   }
 
   listenForIke(listener: (datagram: IkeDatagram) => void): void {

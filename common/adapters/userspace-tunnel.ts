@@ -4,7 +4,13 @@ import type { InboundSa, OutboundSa } from "../esp/security-association.ts";
 import type { Instant } from "../time.ts";
 import { AdvertisementOrder } from "../tunnel/advertisement-order.ts";
 import type { AdvertisementPolice } from "../tunnel/advertisement-police.ts";
-import type { RefusalReason, Sending, SoftLimit, TunnelCounters } from "../tunnel/data-plane.ts";
+import type {
+  AssociationUse,
+  RefusalReason,
+  Sending,
+  SoftLimit,
+  TunnelCounters,
+} from "../tunnel/data-plane.ts";
 import type { TunnelSelectors } from "../tunnel/selectors.ts";
 import type { InboundSequence, OutboundSequence } from "../tunnel/sequence-store.ts";
 import type { TunnelSpec } from "../tunnel/tunnel.ts";
@@ -127,6 +133,16 @@ export class UserspaceTunnel {
     association.inbound.close();
     if (this.current !== association) return;
     this.current = [...this.associations.values()].at(-1);
+  }
+
+  get uses(): AssociationUse[] {
+    return [...this.associations.values()].flatMap((association): AssociationUse[] => {
+      const { softLimit, outbound, inbound, sentOctets } = association;
+      if (softLimit === undefined) return [];
+      const use = { spi: inbound.spi, isSentWith: association === this.current };
+      const packetsLeft = Math.max(0, softLimit.packets - (outbound.next - 1));
+      return [{ ...use, packetsLeft, octetsLeft: Math.max(0, softLimit.octets - sentOctets) }];
+    });
   }
 
   /** False when an advertisement that was sent later has been admitted before. */

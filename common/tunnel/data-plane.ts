@@ -81,6 +81,17 @@ export interface SoftLimit {
   readonly octets: number;
 }
 
+/** How far a negotiated pair of SAs is used up. */
+export interface AssociationUse {
+  /** The inbound one. */
+  readonly spi: number;
+  /** What is sent goes with this pair. */
+  readonly isSentWith: boolean;
+  /** Until the soft limit. */
+  readonly packetsLeft: number;
+  readonly octetsLeft: number;
+}
+
 /** An IKE message as it came in, or goes out, on the port for UDP encapsulation; without the non-ESP marker. */
 export interface IkeDatagram {
   readonly message: Uint8Array;
@@ -100,6 +111,8 @@ export interface KeyedDataPlane {
   /** Sends with the pair of this inbound SPI from now on. */
   useAssociations(tunnel: TunnelName, spi: number): void;
   removeAssociations(tunnel: TunnelName, spi: number): void;
+  /** The pairs that a tunnel has, the oldest first. */
+  associations(tunnel: TunnelName): readonly AssociationUse[];
   /** From now on the port is open, even while there is no tunnel. Throws `SystemError`. */
   listenForIke(listener: (datagram: IkeDatagram) => void): void;
   sendIke(datagram: IkeDatagram): void;

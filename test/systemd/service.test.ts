@@ -25,8 +25,9 @@ const CLIENT = "hometun-client.service";
 const SERVER = "hometun-server.service";
 const BOUND = "hometun-client@wan.service";
 const HOME_ADDRESS = "2001:db8:a::1";
-/** CAP_NET_ADMIN and CAP_NET_RAW, capabilities(7). */
-const TWO_CAPABILITIES = "0000000000003000";
+/** CAP_NET_ADMIN and CAP_NET_RAW, the server CAP_NET_BIND_SERVICE too: capabilities(7). */
+const CLIENT_CAPABILITIES = "0000000000003000";
+const SERVER_CAPABILITIES = "0000000000003400";
 const DROP_IN = "/run/systemd/system";
 
 /** The folder that udev was unpacked into, `/` where it is installed, or nothing. */
@@ -210,9 +211,9 @@ describe.skipIf(!canUseNamespaces({ tun: true }) || !daemonsAreBuilt() || !canBo
     });
 
     it.each([
-      { machine: () => home, unit: CLIENT },
-      { machine: () => isp, unit: SERVER },
-    ])("$unit is confined to what it needs", async ({ machine, unit }) => {
+      { machine: () => home, unit: CLIENT, capabilities: CLIENT_CAPABILITIES },
+      { machine: () => isp, unit: SERVER, capabilities: SERVER_CAPABILITIES },
+    ])("$unit is confined to what it needs", async ({ machine, unit, capabilities }) => {
       await machine().run(
         "mkdir -p /home/alice; echo secret | tee /home/alice/letter >/root/letter; chmod a+rx /home /home/alice /root",
       );
@@ -228,7 +229,7 @@ describe.skipIf(!canUseNamespaces({ tun: true }) || !daemonsAreBuilt() || !canBo
           .at(-1) ?? said;
       expect(JSON.parse(found)).toEqual({
         user: Number(await machine().run("id -u hometun")),
-        capabilities: Array(5).fill(TWO_CAPABILITIES),
+        capabilities: Array(5).fill(capabilities),
         newPrivileges: "1",
         seccomp: "2",
         homes: expect.stringMatching(/^(EACCES|done|)$/),
