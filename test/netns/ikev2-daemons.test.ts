@@ -3,6 +3,8 @@
  * addresses, prefixes and SAs come from the exchange (RFC 5739). Topology: test/support/tunnel-lab.ts.
  */
 
+import { readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { canUseNamespaces } from "../support/namespace.ts";
 import { PingStream } from "../support/ping-stream.ts";
@@ -11,6 +13,7 @@ import { daemonsAreBuilt, FAR, homeIn, type LabHome, TunnelLab } from "../suppor
 
 /** Each pair of SAs lasts for so many packets: with 50 a second, some are renewed while we look. */
 const REKEY_PACKETS = 100;
+const MORE = "2001:db8:7700::/56";
 
 describe.skipIf(!canUseNamespaces() || !daemonsAreBuilt()).each(["psk", "ed25519"] as const)(
   "keys by IKEv2, the ends proven by %s",
@@ -91,6 +94,32 @@ describe.skipIf(!canUseNamespaces() || !daemonsAreBuilt()).each(["psk", "ed25519
       const { home: atServer } = await stateNow();
       expect(atServer.traffic.refused).not.toHaveProperty("not-authentic");
       expect(atServer.traffic.refused).not.toHaveProperty("replayed");
+    });
+
+    it("gives another prefix by authenticating again, and loses no packet", async () => {
+      const file = join(lab.directory, "server", "homes", `${home.name}.toml`);
+      const text = await readFile(file, "utf8");
+      const ping = ["ping", "-n", "-q", "-c", "800", "-i", "0.01", home.address];
+      const pinging = lab.far.run(ping);
+      // Behind the first, in which the home's own address lies.
+      await writeFile(file, text.replace('"]', `", "${MORE}"]`));
+      lab.server.running.kill("SIGHUP");
+      const more = await home.client.until(({ prefixes }) => prefixes.length === 2);
+      expect(more.prefixes).toContain(MORE);
+      await writeFile(file, text);
+      lab.server.running.kill("SIGHUP");
+      const less = await home.client.until(({ prefixes }) => prefixes.length === 1);
+      expect(less.prefixes).not.toContain(MORE);
+      expect(await pinging).toContain("800 received");
+    });
+
+    it("comes back when the home begins anew", async () => {
+      await home.client.crash();
+      await home.client.start();
+      await lab.confirmed(home, home.ipv4(7));
+      await home.isReachedFrom(lab.far);
+      const { home: atServer } = await stateNow();
+      expect(atServer.keys?.associations).toHaveLength(1);
     });
 
     it("recovers within seconds when the server begins anew", async () => {
