@@ -25,7 +25,7 @@ export const RouteMessageType = {
 } as const;
 
 /** Flags of requests, linux/netlink.h. */
-export const RequestFlag = { dump: 0x300, exclusive: 0x200, create: 0x400 } as const;
+export const RequestFlag = { dump: 0x300, exclusive: 0x200, create: 0x400, append: 0x800 } as const;
 
 /** Groups of notifications, linux/rtnetlink.h. */
 export const RouteGroup = {

@@ -6,7 +6,7 @@
 import { randomInt } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
 import { SystemError } from "../errors.ts";
-import { formatIpv6Prefix, type Ipv6Address, type Ipv6Prefix } from "../ip/address.ts";
+import { formatIpv6Prefix, type Ipv6Address, type Ipv6Prefix, isLinkLocal } from "../ip/address.ts";
 import { AddressFamily } from "../rtnetlink/address-family.ts";
 import {
   AddressFlag,
@@ -268,6 +268,12 @@ class NetlinkTunnelLinks implements TunnelLinks {
       flags: CREATE_ONLY, // replacing would take over whoever's route it is
       payload: routePayload(route, index, RouteType.unicast),
     };
+    if (isLinkLocal(route.address)) {
+      // Each link has its own fe80::2: the other tunnels' routes to theirs stay beside it.
+      const flags = RequestFlag.create | RequestFlag.append;
+      await ignoring(["EEXIST"], this.#socket.request({ ...request, flags }));
+      return;
+    }
     try {
       await this.#socket.request(request);
     } catch (error) {

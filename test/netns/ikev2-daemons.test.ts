@@ -3,7 +3,8 @@
  * addresses, prefixes and SAs come from the exchange (RFC 5739). Topology: test/support/tunnel-lab.ts.
  */
 
-import { readFile, writeFile } from "node:fs/promises";
+import { generateKeyPairSync } from "node:crypto";
+import { chmod, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { canUseNamespaces } from "../support/namespace.ts";
@@ -134,3 +135,65 @@ describe.skipIf(!canUseNamespaces() || !daemonsAreBuilt()).each(["psk", "ed25519
     });
   },
 );
+
+describe.skipIf(!canUseNamespaces() || !daemonsAreBuilt())("homes with keys by IKEv2", () => {
+  let lab: TunnelLab;
+
+  beforeAll(async () => {
+    lab = await TunnelLab.build({
+      homes: [
+        { name: "alice", ikev2: "psk" },
+        { name: "bob", ikev2: "ed25519" },
+        { name: "mallory", ikev2: "ed25519" },
+        { name: "trent" },
+      ],
+    });
+    const { privateKey } = generateKeyPairSync("ed25519");
+    const stolen = join(lab.directory, "mallory", "key.pem");
+    await writeFile(stolen, privateKey.export({ format: "pem", type: "pkcs8" }));
+  });
+
+  afterAll(async () => {
+    await lab?.dispose();
+  });
+
+  it("wait for the server, beside homes with manual keys", async () => {
+    await Promise.all(lab.homes.map(({ client }) => client.start()));
+    await lab.server.start();
+    for (const name of ["alice", "bob", "trent"]) {
+      const home = lab.home(name);
+      await lab.confirmed(home, home.ipv4(7));
+      await home.reachesFar();
+    }
+  });
+
+  it("stay out with another key than the server knows, and say so", async () => {
+    const { client } = lab.home("mallory");
+    const { problem, keys } = await client.until(
+      (status) => status.problem?.includes("refuses") === true,
+    );
+    expect(problem).toBe("the server refuses: notification 24"); // AUTHENTICATION_FAILED
+    expect(keys).toMatchObject({ state: "none", associations: [] });
+    const status = homeIn(await lab.server.status(), "mallory");
+    expect(status).toMatchObject({ state: { kind: "never-heard" }, keys: { state: "none" } });
+  });
+
+  it("are let go by a reload without them; the others notice nothing", async () => {
+    const { rekeys } = (await lab.home("alice").client.status()).keys ?? {};
+    await rm(join(lab.directory, "server", "homes", "bob.toml"));
+    lab.server.running.kill("SIGHUP");
+    await lab.home("bob").client.until(({ keys }) => keys?.state === "none");
+    await lab.home("alice").reachesFar();
+    const { keys } = await lab.home("alice").client.status();
+    expect(keys).toMatchObject({ state: "established", rekeys, ikeSas: 1 });
+  });
+
+  it("do not start with a key that others can read", async () => {
+    const { client } = lab.home("alice");
+    await client.stop();
+    await chmod(join(lab.directory, "alice", "psk"), 0o644);
+    const running = client.launch();
+    expect(await running.exited).toMatchObject({ code: 2 });
+    expect(running.stderr).toContain("chmod 600");
+  });
+});
