@@ -1,0 +1,46 @@
+import { describe, expect, it } from "vitest";
+import {
+  associationStatuses,
+  describeKeys,
+  type KeyStatus,
+} from "../../../common/control/key-status.ts";
+import { PLAIN } from "../../../common/text/style.ts";
+
+const NOW = Date.UTC(2026, 10, 21, 7, 0, 0);
+const reading = { now: NOW, style: PLAIN, timeZone: "UTC" };
+
+const status: KeyStatus = {
+  state: "established",
+  since: NOW - 60_000,
+  ikeSas: 1,
+  associations: [
+    { spi: 0xc001, suite: "aes-gcm-256", isSentWith: false, packetsLeft: 0, octetsLeft: 0 },
+    { spi: 0xc002, suite: "aes-gcm-128", isSentWith: true, packetsLeft: 99, octetsLeft: 900 },
+  ],
+  rekeys: 1,
+};
+
+describe("negotiated keys", () => {
+  it("are told with their algorithm, their use and what is left of them", () => {
+    expect(describeKeys(status, reading)).toEqual([
+      ["Keys", "1 IKE SA, since 2026-11-21 06:59:00 (1 min), 1 renewal"],
+      ["", "SPI 0x0000c001 aes-gcm-256 receives, 0 packets or 0 B until renewal"],
+      ["", "SPI 0x0000c002 aes-gcm-128 sends and receives, 99 packets or 900 B until renewal"],
+    ]);
+  });
+
+  it("that are not there are told too", () => {
+    const none: KeyStatus = { ...status, state: "none", ikeSas: 0, associations: [] };
+    expect(describeKeys(none, reading)).toEqual([
+      ["Keys", "none negotiated, since 2026-11-21 06:59:00 (1 min)"],
+    ]);
+  });
+
+  it("whose suite is not known any more are left out", () => {
+    const use = { spi: 0xc001, isSentWith: true, packetsLeft: 1, octetsLeft: 1 };
+    expect(associationStatuses([use], new Map())).toEqual([]);
+    expect(associationStatuses([use], new Map([[0xc001, "aes-gcm-256"]]))).toEqual([
+      { ...use, suite: "aes-gcm-256" },
+    ]);
+  });
+});
