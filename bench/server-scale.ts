@@ -89,7 +89,7 @@ async function main(count: number, directory: string): Promise<void> {
   const fail = (error: unknown): void => {
     throw error;
   };
-  const store = await EndpointStore.open(join(directory, "state", "endpoints"), fail);
+  const store = new EndpointStore(join(directory, "state", "endpoints"), fail);
   const probes: { readonly interfaceIndex: number; readonly icmp: Uint8Array }[] = [];
   const server = new TunnelServer({
     config,

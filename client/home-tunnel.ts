@@ -266,8 +266,7 @@ export class HomeTunnel {
         break;
       case "rebuilt":
         this.#parts.log.warn("the tunnel interface was deleted, made it again");
-        this.#openNeighbors();
-        this.#driver.feed({ kind: "announce" });
+        this.#reopenNeighbors();
         break;
       case "trouble":
         this.#parts.log.error({ err: event.error }, "tunnel in trouble");
@@ -278,6 +277,15 @@ export class HomeTunnel {
       case "heard":
       case "advertised":
         break;
+    }
+  }
+
+  #reopenNeighbors(): void {
+    try {
+      this.#openNeighbors();
+      this.#driver.feed({ kind: "announce" });
+    } catch (error) {
+      this.#failed(error);
     }
   }
 

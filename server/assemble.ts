@@ -31,6 +31,8 @@ import { TunnelServer } from "./tunnel-server.ts";
 export function assemble(config: ServerConfig, log: Logger): Task[] {
   const clock = systemClock();
   let server: TunnelServer | undefined;
+  /** The homes as last read. */
+  let homes = config.homes;
 
   const tunnelsTask: ReloadableTask = {
     name: "tunnels",
@@ -40,7 +42,9 @@ export function assemble(config: ServerConfig, log: Logger): Task[] {
       try {
         const state = closers.add(openStateDirectory(config.stateDirectory));
         const sequences = closers.add(new SequenceFile(state.path("sequence-numbers")));
-        const store = await EndpointStore.open(state.path("endpoints"), failure.fail);
+        const store = new EndpointStore(state.path("endpoints"), (err) =>
+          log.error({ err }, "endpoints are not remembered"),
+        );
         const socket = closers.add(new RouteSocket());
         const dataPlane = await openDataPlane(planeSetting(config), {
           owner: "server",
@@ -86,6 +90,8 @@ export function assemble(config: ServerConfig, log: Logger): Task[] {
         });
         closers.add(tunnels);
         await tunnels.open(failure.fail);
+        // A reload may have come while the tunnels were being made.
+        if (homes !== config.homes) await tunnels.setHomes(homes);
         closers.add(
           socket.subscribe([RouteGroup.ipv4Address], () => tunnels.refreshOwnAddresses()),
         );
@@ -100,7 +106,8 @@ export function assemble(config: ServerConfig, log: Logger): Task[] {
     ailment: (now) => server?.ailment(now),
     summary: () => server?.summary() ?? "no tunnels",
     async reload(wanted) {
-      await server?.setHomes(wanted.homes);
+      homes = wanted.homes;
+      await server?.setHomes(homes);
       if (settingsOf(wanted) === settingsOf(config)) return;
       log.warn("homes are taken over; the other settings need a restart");
     },

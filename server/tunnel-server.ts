@@ -25,7 +25,7 @@ import type { InterfaceNeighborMessage } from "../common/nd/interface-neighbor-m
 import { Driver } from "../common/runtime/drive.ts";
 import type { Logger } from "../common/runtime/log.ts";
 import { type Instant, later } from "../common/time.ts";
-import type { DataPlane, DataPlaneEvent, TunnelCounters } from "../common/tunnel/data-plane.ts";
+import type { DataPlane, DataPlaneEvent } from "../common/tunnel/data-plane.ts";
 import { tunnelMtu } from "../common/tunnel/mtu.ts";
 import {
   type Endpoint,
@@ -64,17 +64,6 @@ const REFUSAL_LOG_MS = 60_000;
 const HOMES_A_PIECE = 100;
 /** When a path that was narrow may be tried at full width again, RFC 1191 section 6.3. */
 const PATH_MTU_AGE_MS = 600_000;
-
-const NOTHING_CARRIED: TunnelCounters = {
-  sentPackets: 0,
-  sentOctets: 0,
-  receivedPackets: 0,
-  receivedOctets: 0,
-  refused: {},
-  sentAt: undefined,
-  heardAt: undefined,
-  observedSource: undefined,
-};
 
 /** What the server needs of the world. */
 export interface TunnelServerParts {
@@ -133,9 +122,11 @@ export class TunnelServer implements MeteredServer {
   readonly #unattributed: Partial<Record<IntakeRefusal, number>> = {};
   readonly #confirmations = new Histogram(CONFIRMATION_BOUNDS);
   readonly #refused: Partial<Record<string, number>> = {};
-  /** The data plane is becoming another. */
-  #changing = false;
   #accepted = 0;
+  #ticks = 0;
+  /** The tick at which `#summary` was made. */
+  #summarizedAt: number | undefined;
+  #summary = "";
   #moves = 0;
   #policy: AddressPolicy;
   readonly #startedAt: number;
@@ -172,18 +163,16 @@ export class TunnelServer implements MeteredServer {
     const specs = wanted.map((home) => {
       const before = this.#homes.get(home.name);
       const spec = specOf(home, config, USUAL_PATH_MTU);
-      return before?.narrowedAt === undefined ? spec : { ...spec, mtu: before.spec.mtu };
+      const narrowed = home.mtu === undefined && before?.narrowedAt !== undefined;
+      return narrowed ? { ...spec, mtu: before.spec.mtu } : spec;
     });
     const { keyExchange } = this.#parts;
     if (keyExchange === undefined && wanted.some(({ keys }) => keys.mode === "ikev2")) {
       throw new ConfigError("the first home that negotiates its keys needs a restart");
     }
     const keyed = keyExchange?.prove(wanted) ?? [];
-    this.#changing = true;
     keyExchange?.exchange.retain(keyed);
-    await dataPlane.apply(specs).finally(() => {
-      this.#changing = false;
-    });
+    await dataPlane.apply(specs);
     const names = new Set(wanted.map(({ name }) => name));
     for (const name of [...this.#homes.keys()]) if (!names.has(name)) this.#removeHome(name);
     wanted.forEach((home, index) => {
@@ -191,6 +180,7 @@ export class TunnelServer implements MeteredServer {
       if (spec !== undefined) this.#setHome(home, spec);
     });
     this.#listen();
+    this.#parts.store.retain(names);
     keyExchange?.exchange.serve(keyed);
     log.info({ homes: this.#homes.size }, "tunnels ready");
   }
@@ -326,7 +316,12 @@ export class TunnelServer implements MeteredServer {
 
   /** How the homes are, in one line for people. */
   summary(): string {
-    return `homes: ${describeCounts(this.status({ limit: 0 }).counts)}`;
+    // Asked each second: thousands need not be counted so often.
+    if (this.#summarizedAt === undefined || this.#ticks - this.#summarizedAt >= TICKS_A_ROUND) {
+      this.#summarizedAt = this.#ticks;
+      this.#summary = `homes: ${describeCounts(this.status({ limit: 0 }).counts)}`;
+    }
+    return this.#summary;
   }
 
   async close(): Promise<void> {
@@ -348,7 +343,7 @@ export class TunnelServer implements MeteredServer {
         this.#parts.keyExchange?.exchange.rekey(event.tunnel, event.spi);
         break;
       case "path-mtu":
-        this.#followPathMtu(event.tunnel).catch(this.#failed);
+        this.#followPathMtu(event.tunnel);
         break;
       case "rebuilt":
         this.#rebuilt(event.tunnel);
@@ -476,7 +471,13 @@ export class TunnelServer implements MeteredServer {
   }
 
   /** What the kernel learned from the path's routers decides; it forgets after ten minutes, and so do we. */
-  async #followPathMtu(tunnel: TunnelName): Promise<void> {
+  #followPathMtu(tunnel: TunnelName): void {
+    this.#adaptMtu(tunnel).catch((err: unknown) => {
+      this.#parts.log.error({ home: tunnel, err }, "tunnel MTU not changed");
+    });
+  }
+
+  async #adaptMtu(tunnel: TunnelName): Promise<void> {
     const home = this.#homes.get(tunnel);
     const endpoint = this.#table.statusOf(tunnel)?.endpoint;
     if (home === undefined || endpoint === undefined || home.config.mtu !== undefined) return;
@@ -505,16 +506,17 @@ export class TunnelServer implements MeteredServer {
   #maintain(now: Instant): void {
     const { dataPlane } = this.#parts;
     this.#tickedAt = now;
+    this.#ticks += 1;
     dataPlane.flush();
     if (this.#round.length === 0) this.#round = [...this.#homes.values()];
     const share = Math.ceil(this.#homes.size / TICKS_A_ROUND);
     for (const home of this.#round.splice(0, share)) {
       const { name } = home.config;
       if (this.#homes.get(name) !== home) continue;
-      const { sentPackets } = this.#countersOf(name);
+      const { sentPackets } = dataPlane.counters(name);
       this.#driver.feed({ kind: "traffic", tunnel: name, sentPackets });
       if (home.narrowedAt !== undefined && now - home.narrowedAt > PATH_MTU_AGE_MS) {
-        this.#followPathMtu(name).catch(this.#failed);
+        this.#followPathMtu(name);
       }
     }
   }
@@ -537,18 +539,8 @@ export class TunnelServer implements MeteredServer {
   }
 
   #octetsOf(name: TunnelName): number {
-    const { sentOctets, receivedOctets } = this.#countersOf(name);
+    const { sentOctets, receivedOctets } = this.#parts.dataPlane.counters(name);
     return sentOctets + receivedOctets;
-  }
-
-  /** While homes are being changed, some have no tunnel, or a new one that has carried nothing. */
-  #countersOf(name: TunnelName): TunnelCounters {
-    try {
-      return this.#parts.dataPlane.counters(name);
-    } catch (error) {
-      if (this.#changing) return NOTHING_CARRIED;
-      throw error;
-    }
   }
 
   /** A status but for the homes. */
@@ -589,7 +581,7 @@ export class TunnelServer implements MeteredServer {
       lastMove,
       advertisements: { accepted: home.advertisementsAccepted, refused: { ...home.refused } },
       keys: this.#parts.keyExchange?.exchange.statusOf(name),
-      traffic: trafficOf(this.#countersOf(name), wallOffset),
+      traffic: trafficOf(this.#parts.dataPlane.counters(name), wallOffset),
     };
   }
 }

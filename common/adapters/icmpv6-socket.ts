@@ -3,7 +3,7 @@
 import { AddressFamily, createSocket, Protocol, type RawSocket } from "raw-socket";
 import { SystemError } from "../errors.ts";
 import { type Ipv6Address, ipv6Octets } from "../ip/address.ts";
-import { type Instruction, PacketFilter, PROGRAM_LENGTH } from "./linux/packet-filter.ts";
+import { filterProgram, type Instruction, PROGRAM_LENGTH } from "./linux/packet-filter.ts";
 import {
   IPV6_UNICAST_HOPS,
   SO_ATTACH_FILTER,
@@ -113,8 +113,9 @@ export class Icmpv6Socket {
     this.#socket.setOption(SOL_IPV6, IPV6_UNICAST_HOPS, ND_HOP_LIMIT);
     this.#socket.setOption(SOL_IPV6, IPV6_MULTICAST_HOPS, ND_HOP_LIMIT);
     this.#socket.setOption(SOL_IPV6, IPV6_MULTICAST_LOOP, 0);
-    const { program } = new PacketFilter(filterOf(type));
-    const octets = Buffer.from(program.octets.subarray(0, PROGRAM_LENGTH));
+    const program = filterProgram(filterOf(type));
+    // The very memory, not a copy: it must live until the kernel has read the instructions behind it.
+    const octets = Buffer.from(program.octets.buffer);
     this.#socket.setOption(SOL_SOCKET, SO_ATTACH_FILTER, octets, PROGRAM_LENGTH);
     if (join === undefined) return;
     const membership = Buffer.alloc(20); // struct ipv6_mreq: the group, the interface's index

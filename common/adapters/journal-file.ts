@@ -16,19 +16,28 @@ import { type FileHandle, open } from "node:fs/promises";
 import { dirname } from "node:path";
 import { SystemError } from "../errors.ts";
 
-/** Lines are gathered while one write is under way, so that a burst costs two writes and not a thousand. */
+/**
+ * Lines are gathered while one write is under way, so that a burst costs two writes and not a thousand. What could not
+ * be written is not lost to a later write: that one writes the whole file anew.
+ */
 export class JournalFile {
   readonly #path: string;
-  #handle: FileHandle;
+  readonly #contents: () => string;
   readonly #failed: (error: SystemError) => void;
+  #handle: FileHandle | undefined;
   #pending = "";
-  #replacement: string | undefined;
+  #rewriting = true;
   #writing: Promise<void> | undefined;
 
-  private constructor(path: string, handle: FileHandle, failed: (error: SystemError) => void) {
+  /**
+   * `contents` is what a new file has to hold, and `failed` hears of each failure to write it: the owner goes on.
+   * The file is written anew at once.
+   */
+  constructor(path: string, contents: () => string, failed: (error: SystemError) => void) {
     this.#path = path;
-    this.#handle = handle;
+    this.#contents = contents;
     this.#failed = failed;
+    this.#writing = this.#write();
   }
 
   /** The text of the file; empty when there is none. Throws `SystemError`. */
@@ -42,60 +51,50 @@ export class JournalFile {
     }
   }
 
-  /** Replaces the file by `text` and opens it to append. `failed` hears of later failures. Throws `SystemError`. */
-  static async create(
-    path: string,
-    text: string,
-    failed: (error: SystemError) => void,
-  ): Promise<JournalFile> {
-    try {
-      replaceFile(path, text);
-      return new JournalFile(path, await open(path, "a", 0o600), failed);
-    } catch (cause) {
-      throw failure(path, cause);
-    }
-  }
-
   /** Appends lines, each with its newline. They are durable after a while, or when `close` returns. */
   append(lines: string): void {
     this.#pending += lines;
     this.#writing ??= this.#write();
   }
 
-  /** Writes the file anew; what was appended before is forgotten. */
-  replace(text: string): void {
-    this.#pending = "";
-    this.#replacement = text;
+  /** Writes the file anew: most of its lines are out of date. */
+  rewrite(): void {
+    this.#rewriting = true;
     this.#writing ??= this.#write();
   }
 
   async close(): Promise<void> {
     await this.#writing;
-    await this.#handle.close();
+    await this.#handle?.close();
   }
 
   async #write(): Promise<void> {
+    // Whoever called us goes on first, and may have more to write.
+    await Promise.resolve();
     try {
-      while (this.#pending !== "" || this.#replacement !== undefined) {
-        if (this.#replacement !== undefined) await this.#rewrite(this.#replacement);
-        const lines = this.#pending;
-        this.#pending = "";
-        await this.#handle.appendFile(lines);
-        await this.#handle.datasync();
-      }
+      while (this.#pending !== "" || this.#rewriting) await this.#writeOnce();
     } catch (cause) {
+      // A torn line would spoil the next one.
+      this.#rewriting = true;
       this.#failed(failure(this.#path, cause));
     } finally {
       this.#writing = undefined;
     }
   }
 
-  async #rewrite(text: string): Promise<void> {
-    this.#replacement = undefined;
-    replaceFile(this.#path, text);
-    const previous = this.#handle;
-    this.#handle = await open(this.#path, "a", 0o600);
-    await previous.close();
+  async #writeOnce(): Promise<void> {
+    const lines = this.#pending;
+    this.#pending = "";
+    if (this.#rewriting || this.#handle === undefined) {
+      replaceFile(this.#path, this.#contents());
+      await this.#handle?.close();
+      this.#handle = undefined;
+      this.#handle = await open(this.#path, "a", 0o600);
+      this.#rewriting = false;
+    } else {
+      await this.#handle.appendFile(lines);
+      await this.#handle.datasync();
+    }
   }
 }
 

@@ -22,13 +22,14 @@ import {
   type XfrmLink,
 } from "../rtnetlink/xfrm-link-message.ts";
 import type { Instant } from "../time.ts";
-import type {
-  DataPlane,
-  DataPlaneEvent,
-  RefusalCounts,
-  RefusalReason,
-  Sending,
-  TunnelCounters,
+import {
+  type DataPlane,
+  type DataPlaneEvent,
+  NO_TRAFFIC,
+  type RefusalCounts,
+  type RefusalReason,
+  type Sending,
+  type TunnelCounters,
 } from "../tunnel/data-plane.ts";
 import { planTunnels } from "../tunnel/plan.ts";
 import type { InboundSequence, OutboundSequence, SequenceStore } from "../tunnel/sequence-store.ts";
@@ -187,7 +188,8 @@ export class KernelDataPlane implements DataPlane {
   }
 
   setRemote(name: TunnelName, remote: Endpoint | undefined): void {
-    const tunnel = this.#tunnel(name);
+    const tunnel = this.#tunnels.get(name);
+    if (tunnel === undefined) return;
     const { address, port } = tunnel.attachment.remote ?? {};
     if (address === remote?.address && port === remote?.port) return;
     this.#attach(tunnel, { remote });
@@ -202,7 +204,8 @@ export class KernelDataPlane implements DataPlane {
   }
 
   setSending(name: TunnelName, sending: Sending): void {
-    const tunnel = this.#tunnel(name);
+    const tunnel = this.#tunnels.get(name);
+    if (tunnel === undefined) return;
     clearTimeout(tunnel.grace);
     if (tunnel.attachment.sending === sending) return;
     if (sending === "probes-only" && tunnel.adopted) {
@@ -216,7 +219,8 @@ export class KernelDataPlane implements DataPlane {
   }
 
   async setMtu(name: TunnelName, mtu: number): Promise<void> {
-    const tunnel = this.#tunnel(name);
+    const tunnel = this.#tunnels.get(name);
+    if (tunnel === undefined) return;
     await this.#options.links.setMtu(tunnel.spec.interfaceName, mtu);
     if (this.#tunnels.get(name) !== tunnel) return;
     const before = tunnel.wanted();
@@ -227,13 +231,14 @@ export class KernelDataPlane implements DataPlane {
   }
 
   sendKeepalive(name: TunnelName): void {
-    const { spec, attachment } = this.#tunnel(name);
-    if (spec.encapsulation !== "udp" || attachment.remote === undefined) return;
-    this.#udp?.sendKeepalive(attachment.remote);
+    const tunnel = this.#tunnels.get(name);
+    if (tunnel?.spec.encapsulation !== "udp" || tunnel.attachment.remote === undefined) return;
+    this.#udp?.sendKeepalive(tunnel.attachment.remote);
   }
 
   counters(name: TunnelName): TunnelCounters {
-    const tunnel = this.#tunnel(name);
+    const tunnel = this.#tunnels.get(name);
+    if (tunnel === undefined) return NO_TRAFFIC;
     this.#refresh(tunnel);
     const { sent, received, failures, sentAt, heardAt, observedSource } = tunnel;
     return {
@@ -262,7 +267,7 @@ export class KernelDataPlane implements DataPlane {
   }
 
   interfaceIndex(name: TunnelName): number {
-    return this.#tunnel(name).interfaceIndex;
+    return this.#tunnels.get(name)?.interfaceIndex ?? 0;
   }
 
   onEvent(listener: (event: DataPlaneEvent) => void): void {
@@ -366,7 +371,11 @@ export class KernelDataPlane implements DataPlane {
       tunnel.outboundSequence = sequence;
       sent = outbound?.replay?.sent ?? sequence.next - 1;
       // What is granted lies beyond `limit`; that much is durable with the next sync.
-      sequence.extend(sent + ahead, () => undefined);
+      sequence.extend(
+        sent + ahead,
+        () => undefined,
+        (error) => this.#tell({ kind: "failed", error }),
+      );
       tunnel.reserved = sent + ahead;
     }
     if (outbound !== undefined) this.#countSent(tunnel, outbound);
@@ -544,10 +553,12 @@ export class KernelDataPlane implements DataPlane {
     const { outboundSequence } = tunnel;
     if (outboundSequence === undefined || tunnel.extending) return;
     tunnel.extending = true;
-    outboundSequence.extend(sent + aheadOf(tunnel.spec), (limit) => {
+    const granted = (limit: number) => {
       tunnel.extending = false;
       tunnel.reserved = limit - 1;
-    });
+    };
+    const failed = (error: Error) => this.#tell({ kind: "failed", error });
+    outboundSequence.extend(sent + aheadOf(tunnel.spec), granted, failed);
   }
 
   #countReceived(tunnel: KernelTunnel, state: PresentState): void {

@@ -33,7 +33,12 @@ export class NeighborSocket extends Icmpv6Socket implements NeighborChannel {
       onMessage: listeners.onAdvertisement,
       onError: listeners.onError,
     });
-    this.#sender = new Icmpv6Sender(interfaceName);
+    try {
+      this.#sender = new Icmpv6Sender(interfaceName);
+    } catch (error) {
+      super.close();
+      throw error;
+    }
   }
 
   /** What the kernel would not take is as good as lost on the way: whoever sent it repeats it. */

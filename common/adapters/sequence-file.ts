@@ -28,6 +28,7 @@ import { dirname } from "node:path";
 import { crc32 } from "node:zlib";
 import { ConfigError, SystemError } from "../errors.ts";
 import { ReplayWindow } from "../esp/replay-window.ts";
+import { MAX_EXTENDED_SEQUENCE, MAX_SEQUENCE } from "../esp/security-association.ts";
 import type { InboundSequence, OutboundSequence, SequenceStore } from "../tunnel/sequence-store.ts";
 import type { SecurityAssociationKeys } from "../tunnel/tunnel.ts";
 
@@ -44,8 +45,6 @@ const WINDOW_SIZE = 1024; // packets
 const WINDOW_LENGTH = ReplayWindow.snapshotLength(WINDOW_SIZE); // octets
 /** Numbers reserved at a time: two seconds at 130,000 packets a second. */
 const RESERVE = 1 << 18;
-const LARGEST_32 = 2 ** 32 - 1;
-const LARGEST_EXTENDED = Number.MAX_SAFE_INTEGER;
 
 /** Where a record stands in the file, and whether its checksum was right. */
 interface StoredRecord {
@@ -77,15 +76,19 @@ export class SequenceFile implements SequenceStore {
     }
   }
 
+  checkOutbound(keys: SecurityAssociationKeys): void {
+    const stored = this.#stored(fingerprintOf(keys, "outbound"));
+    if (stored === undefined) return;
+    const next = Number(this.#octets.readBigUInt64BE(stored.offset + NUMBER));
+    if (isSingleUse(keys) || next > largestOf(keys)) throw usedUp(keys);
+  }
+
   openOutbound(keys: SecurityAssociationKeys): OutboundSequence {
+    this.checkOutbound(keys);
     const fingerprint = fingerprintOf(keys, "outbound");
-    const stored = this.#stored(fingerprint);
-    const isSingleUse = keys.suite !== "aes-cbc-256-hmac-sha2-256-128";
-    if (isSingleUse && stored !== undefined) throw usedUp(keys);
-    const record = this.#open(fingerprint, isSingleUse ? Kind.spent : Kind.outbound);
-    const largest = keys.extendedSequenceNumbers ? LARGEST_EXTENDED : LARGEST_32;
+    const record = this.#open(fingerprint, isSingleUse(keys) ? Kind.spent : Kind.outbound);
+    const largest = largestOf(keys);
     const next = Number(this.#octets.readBigUInt64BE(record.offset + NUMBER)) || 1;
-    if (next > largest) throw usedUp(keys);
     const reserve = (from: number) => {
       const limit = Math.min(from + RESERVE, largest + 1);
       this.#octets.writeBigUInt64BE(BigInt(limit), record.offset + NUMBER);
@@ -95,11 +98,11 @@ export class SequenceFile implements SequenceStore {
     return {
       next,
       limit: reserve(next),
-      extend: (from, granted) => {
+      extend: (from, granted, failed) => {
         const limit = reserve(from);
         fdatasync(this.#fd, (error) => {
-          // Without a reserve nothing is sent: the SA stops at its old limit, and that is what is wanted.
           if (error === null) granted(limit);
+          else failed(this.#failure("write", error));
         });
       },
       release: (from) => {
@@ -234,6 +237,14 @@ function fingerprintOf(keys: SecurityAssociationKeys, direction: string): string
   const hash = createHash("sha256").update(`hometun ${direction} ${keys.suite}\n`).update(spi);
   hash.update(keys.encryptionKey).update(keys.companion);
   return hash.digest("hex").slice(0, 2 * FINGERPRINT);
+}
+
+function isSingleUse({ suite }: SecurityAssociationKeys): boolean {
+  return suite !== "aes-cbc-256-hmac-sha2-256-128";
+}
+
+function largestOf({ extendedSequenceNumbers }: SecurityAssociationKeys): number {
+  return extendedSequenceNumbers ? MAX_EXTENDED_SEQUENCE : MAX_SEQUENCE;
 }
 
 function usedUp(keys: SecurityAssociationKeys): ConfigError {

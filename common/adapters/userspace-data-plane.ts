@@ -9,6 +9,7 @@
  * homes need no more of them than one.
  */
 
+import { SystemError } from "../errors.ts";
 import { InboundSa, OutboundSa, refusalOf } from "../esp/security-association.ts";
 import type { OpenTransform } from "../esp/transform.ts";
 import type { Ipv4Address } from "../ip/address.ts";
@@ -28,17 +29,18 @@ import {
 import type { Instant } from "../time.ts";
 import { isAdvertisement } from "../tunnel/advertisement-order.ts";
 import { AdvertisementPolice } from "../tunnel/advertisement-police.ts";
-import type {
-  AssociationUse,
-  DataPlane,
-  DataPlaneEvent,
-  IkeDatagram,
-  KeyedDataPlane,
-  RefusalCounts,
-  RefusalReason,
-  Sending,
-  SoftLimit,
-  TunnelCounters,
+import {
+  type AssociationUse,
+  type DataPlane,
+  type DataPlaneEvent,
+  type IkeDatagram,
+  type KeyedDataPlane,
+  NO_TRAFFIC,
+  type RefusalCounts,
+  type RefusalReason,
+  type Sending,
+  type SoftLimit,
+  type TunnelCounters,
 } from "../tunnel/data-plane.ts";
 import { EPHEMERAL_OUTBOUND, ephemeralInbound } from "../tunnel/ephemeral-sequences.ts";
 import { planTunnels } from "../tunnel/plan.ts";
@@ -67,6 +69,7 @@ const READ_AT = 16;
 /** A TUN read gives up to 64 KiB. */
 const READ_LENGTH = 65_536;
 const FIRST_SLOT = READ_AT + READ_LENGTH + 48;
+const NO_DESCRIPTOR = -1;
 /** Batches of one descriptor in one turn of the event loop, so that no tunnel starves the others. */
 const BATCHES_A_TURN = 4;
 /** Octets that ESP adds at most: header, IV, padding, trailer and ICV of AES-CBC. */
@@ -158,12 +161,26 @@ export class UserspaceDataPlane implements DataPlane, KeyedDataPlane {
   async apply(wanted: readonly TunnelSpec[]): Promise<void> {
     const present = [...this.#tunnels.values()].map(({ spec }) => spec);
     const plan = planTunnels(present, wanted);
+    for (const spec of plan.add) this.#checkGivenKeys(spec);
     await this.#remove(plan.remove);
     const opened = plan.add.map((spec) => ({ spec, given: this.#openGivenKeys(spec) }));
     // Reservations are durable before the first packet can use them.
     if (opened.length > 0) this.#options.sequences.sync();
-    for (const { spec, given } of opened) await this.#add(spec, given);
-    for (const spec of plan.change) await this.#change(spec);
+    const failures: { spec: TunnelSpec; error: SystemError }[] = [];
+    const attempt = async (spec: TunnelSpec, step: Promise<void>) => {
+      await step.catch((error: unknown) => {
+        if (!(error instanceof SystemError)) throw error;
+        failures.push({ spec, error });
+      });
+    };
+    for (const { spec, given } of opened) await attempt(spec, this.#add(spec, given));
+    for (const spec of plan.change) await attempt(spec, this.#change(spec));
+    const [first] = failures;
+    // Where not one can stand it is not a tunnel's trouble but ours.
+    if (first !== undefined && this.#tunnels.size === 0) throw first.error;
+    for (const { spec, error } of failures) {
+      this.#tell({ kind: "trouble", tunnel: spec.name, error });
+    }
   }
 
   setLocal(): void {
@@ -171,37 +188,41 @@ export class UserspaceDataPlane implements DataPlane, KeyedDataPlane {
   }
 
   setRemote(name: TunnelName, remote: Endpoint | undefined): void {
-    const { destination } = this.#tunnel(name);
+    const destination = this.#tunnels.get(name)?.destination;
+    if (destination === undefined) return;
     if (remote === undefined) destination.address = 0;
     else setDestination(destination, remote.address, remote.port);
   }
 
   hasten(name: TunnelName): void {
-    const tunnel = this.#tunnel(name);
+    const tunnel = this.#tunnels.get(name);
+    if (tunnel === undefined) return;
     this.#transmit(tunnel, this.#carrier(tunnel.spec.encapsulation).socket);
   }
 
   setSending(name: TunnelName, sending: Sending): void {
-    const tunnel = this.#tunnel(name);
+    const tunnel = this.#tunnels.get(name);
+    if (tunnel === undefined) return;
     tunnel.sending = sending;
     tunnel.heardToldAt = undefined;
   }
 
   async setMtu(name: TunnelName, mtu: number): Promise<void> {
-    const tunnel = this.#tunnel(name);
+    const tunnel = this.#tunnels.get(name);
+    if (tunnel === undefined) return;
     await this.#options.links.setMtu(tunnel.spec.interfaceName, mtu);
     tunnel.mtu = mtu;
     tunnel.pathMtuTold = false;
   }
 
   sendKeepalive(name: TunnelName): void {
-    const { spec, destination } = this.#tunnel(name);
-    if (spec.encapsulation !== "udp" || destination.address === 0) return;
-    this.#carrier("udp").socket.sendKeepalive(destination);
+    const tunnel = this.#tunnels.get(name);
+    if (tunnel?.spec.encapsulation !== "udp" || tunnel.destination.address === 0) return;
+    this.#carrier("udp").socket.sendKeepalive(tunnel.destination);
   }
 
   counters(name: TunnelName): TunnelCounters {
-    return this.#tunnel(name).counters();
+    return this.#tunnels.get(name)?.counters() ?? NO_TRAFFIC;
   }
 
   unattributed(): RefusalCounts {
@@ -209,7 +230,7 @@ export class UserspaceDataPlane implements DataPlane, KeyedDataPlane {
   }
 
   interfaceIndex(name: TunnelName): number {
-    return this.#tunnel(name).interfaceIndex;
+    return this.#tunnels.get(name)?.interfaceIndex ?? 0;
   }
 
   onEvent(listener: (event: DataPlaneEvent) => void): void {
@@ -267,6 +288,11 @@ export class UserspaceDataPlane implements DataPlane, KeyedDataPlane {
 
   sendIkeKeepalive(remote: Endpoint): void {
     this.#carrier("udp").socket.sendDatagram(KEEPALIVE, remote);
+  }
+
+  #checkGivenKeys(spec: TunnelSpec): void {
+    const keys = givenKeys(spec);
+    if (keys !== undefined) this.#options.sequences.checkOutbound(keys.outbound);
   }
 
   #openGivenKeys(spec: TunnelSpec): OpenedKeys | undefined {
@@ -339,16 +365,18 @@ export class UserspaceDataPlane implements DataPlane, KeyedDataPlane {
   async #rebuild(tunnel: UserspaceTunnel): Promise<void> {
     const { spec } = tunnel;
     tunnel.readiness?.close();
-    removeTun(tunnel.tun);
+    closeTun(tunnel.tun);
+    tunnel.tun = NO_DESCRIPTOR;
     try {
       tunnel.tun = openTun(spec.interfaceName);
       const configured = await this.#options.links.configure({ ...spec, mtu: tunnel.mtu });
-      if (this.#tunnels.get(spec.name) !== tunnel) return removeTun(tunnel.tun);
+      // It may have been removed meanwhile, and its descriptor closed.
+      if (this.#tunnels.get(spec.name) !== tunnel) return;
       tunnel.interfaceIndex = configured.interfaceIndex;
       this.#listen(tunnel);
       this.#tell({ kind: "rebuilt", tunnel: spec.name });
     } catch (error) {
-      this.#tell({ kind: "failed", error: error as Error });
+      this.#tell({ kind: "trouble", tunnel: spec.name, error: error as Error });
     }
   }
 
@@ -365,8 +393,11 @@ export class UserspaceDataPlane implements DataPlane, KeyedDataPlane {
   async #remove(names: readonly TunnelName[]): Promise<void> {
     const tunnels = names.map((name) => this.#tunnel(name));
     for (const tunnel of tunnels) this.#stop(tunnel);
-    await this.#options.links.remove(tunnels.map(({ spec }) => spec.interfaceName));
-    for (const { tun } of tunnels) closeTun(tun);
+    try {
+      await this.#options.links.remove(tunnels.map(({ spec }) => spec.interfaceName));
+    } finally {
+      for (const { tun } of tunnels) closeTun(tun);
+    }
   }
 
   /** From here on nothing passes; the interface stands until it is removed. */
@@ -541,11 +572,13 @@ export class UserspaceDataPlane implements DataPlane, KeyedDataPlane {
     }
     if (association.extending || outbound.limit - outbound.next > EXTEND_BELOW) return;
     association.extending = true;
-    outboundSequence.extend(outbound.next, (limit) => {
+    const failed = (error: Error) => this.#tell({ kind: "failed", error });
+    const granted = (limit: number) => {
       // A key whose numbers are used up gets no more: asking again would not help.
       association.extending = limit <= outbound.limit;
       outbound.limit = limit;
-    });
+    };
+    outboundSequence.extend(outbound.next, granted, failed);
   }
 
   /** From the wire to the TUN interfaces. */

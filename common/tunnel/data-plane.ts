@@ -55,6 +55,18 @@ export interface TunnelCounters {
   readonly observedSource: Endpoint | undefined;
 }
 
+/** Of a tunnel that does not stand. */
+export const NO_TRAFFIC: TunnelCounters = {
+  sentPackets: 0,
+  sentOctets: 0,
+  receivedPackets: 0,
+  receivedOctets: 0,
+  refused: {},
+  sentAt: undefined,
+  heardAt: undefined,
+  observedSource: undefined,
+};
+
 export type DataPlaneEvent =
   /** An authentic packet came through a tunnel whose sending is `probes-only`; once a second at most. */
   | { readonly kind: "heard"; readonly tunnel: TunnelName }
@@ -130,7 +142,10 @@ export interface DataPlane {
   readonly keyed?: KeyedDataPlane;
   /**
    * Makes exactly these tunnels stand: creates, changes and removes what differs, leaves the rest untouched.
-   * Applying twice changes nothing. Throws `SystemError`.
+   * Applying twice changes nothing. A tunnel that cannot stand is told as `trouble`, and tried again next time. Throws
+   * `ConfigError`, before anything is changed, for keys that were used up, and `SystemError` when none can stand.
+   *
+   * The calls below are for tunnels that stand; for others they do nothing, since a tunnel may go at any time.
    */
   apply(wanted: readonly TunnelSpec[]): Promise<void>;
   /**
@@ -153,7 +168,7 @@ export interface DataPlane {
   counters(tunnel: TunnelName): TunnelCounters;
   /** Packets that no tunnel can be named for, by reason. */
   unattributed(): RefusalCounts;
-  /** Interface index of a tunnel's interface, by which Neighbor Discovery messages find their tunnel. */
+  /** Index of a tunnel's interface, 0 when it does not stand, by which Neighbor Discovery messages find their tunnel. */
   interfaceIndex(tunnel: TunnelName): number;
   onEvent(listener: (event: DataPlaneEvent) => void): void;
   /** Begins to make durable what was received so far, so that not even a power cut lets it be accepted again. */

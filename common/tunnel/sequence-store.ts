@@ -11,8 +11,8 @@ import type { SecurityAssociationKeys } from "./tunnel.ts";
 export interface OutboundSequence {
   readonly next: number;
   readonly limit: number;
-  /** Reserves more numbers, counted from `next`; tells the new limit once it is durable. */
-  extend(next: number, granted: (limit: number) => void): void;
+  /** Reserves more numbers, counted from `next`; tells the new limit once it is durable, or that it cannot be. */
+  extend(next: number, granted: (limit: number) => void, failed: (error: Error) => void): void;
   /** Gives back what was reserved from `next` on. Nothing may be sent afterwards. */
   release(next: number): void;
 }
@@ -25,6 +25,8 @@ export interface InboundSequence {
 }
 
 export interface SequenceStore {
+  /** Throws what `openOutbound` would, and changes nothing. */
+  checkOutbound(keys: SecurityAssociationKeys): void;
   /**
    * Throws `ConfigError` when the key was used up: manual AES-GCM keys are single-use, since one repeated number
    * lays them open (RFC 8221 section 5 forbids them altogether).

@@ -27,7 +27,11 @@ export function runCommand(): Command {
       const reloadable = tasks.filter(isReloadable);
       const manager = openServiceManager();
       const service = new Service({ manager, tasks, clock: systemClock(), log });
-      process.on("SIGHUP", () => void service.reloading(() => reload(file, reloadable, log)));
+      // One after the other: each reads the files as they are when its turn comes.
+      let last: Promise<unknown> = Promise.resolve();
+      process.on("SIGHUP", () => {
+        last = last.then(() => service.reloading(() => reload(file, reloadable, log)));
+      });
       await service.run(stop, () =>
         log.info({ version: VERSION, homes: config.homes.length }, "ready"),
       );

@@ -6,7 +6,8 @@
  *
  * `unproven`: the home has moved. Its traffic follows at once, for connections must not wait for proof; but the
  * credit is one second, in which it is probed three times. A further move within that second asks anew
- * and extends nothing: only an answer earns a new second, so no sequence of moves can aim traffic at others.
+ * and extends nothing: only an answer earns a new second, and no more than five at once and two a minute, so that no
+ * sequence of moves can aim traffic at others. Who moves more often waits for the answer, one round trip.
  *
  * `confirmed`: it answered. As long as traffic is sent to it, it is probed every 30 s; three misses and it is held.
  * A home to which nothing is sent is left alone: it harms nobody and may sleep. A confirmed home is also *challenged*
@@ -19,6 +20,7 @@
  * This is one home's part of the endpoint table, which is the core: it owns the deadline and gives the effects.
  */
 
+import { type RateLimit, TokenBucket } from "../../common/rate-limit.ts";
 import { earliest, type Instant, later } from "../../common/time.ts";
 
 /** Probes that are sent quickly after a move. */
@@ -28,6 +30,8 @@ const QUICK_SPACING_MS = 250;
 const ANSWER_WAIT_MS = 500;
 /** How long traffic may be sent on credit. */
 const CREDIT_MS = (QUICK_PROBES - 1) * QUICK_SPACING_MS + ANSWER_WAIT_MS;
+/** How often a home may have the credit. */
+const CREDIT_LIMIT: RateLimit = { rate: 1 / 30, burst: 5 };
 /** Between probes to a confirmed home that traffic is sent to; and for how long one packet counts as traffic. */
 const WATCH_INTERVAL_MS = 30_000;
 const WATCH_MISSES = 3;
@@ -42,6 +46,7 @@ export type ReachabilityState = "unproven" | "confirmed" | "held";
 export type ReachabilityStep = "probe" | "hold" | "release";
 
 export class Reachability {
+  readonly #credit = new TokenBucket(CREDIT_LIMIT);
   #state: ReachabilityState;
   #since: Instant;
   /** When sending stops unless an answer comes. */
@@ -91,11 +96,15 @@ export class Reachability {
 
   /** The home is to be found at another endpoint. What was held stays held until it answers from there. */
   moved(now: Instant): ReachabilityStep[] {
-    if (this.#state === "confirmed") {
-      this.#enter("unproven", now);
-      this.#holdAt = later(now, CREDIT_MS);
-    }
     this.#misses = 0;
+    if (this.#state !== "confirmed") return this.#askQuickly(now);
+    if (!this.#credit.take(now)) {
+      this.#enter("held", now);
+      this.#holdAt = undefined;
+      return ["hold", ...this.#askQuickly(now)];
+    }
+    this.#enter("unproven", now);
+    this.#holdAt = later(now, CREDIT_MS);
     return this.#askQuickly(now);
   }
 

@@ -13,17 +13,14 @@ export class EndpointStore {
   readonly #entries: Map<TunnelName, JournalEntry>;
   #lines: number;
 
-  private constructor(journal: JournalFile, entries: Map<TunnelName, JournalEntry>) {
-    this.#journal = journal;
-    this.#entries = entries;
-    this.#lines = entries.size;
-  }
-
-  /** `failed` hears when the disk refuses a line; the daemon goes on. Throws `SystemError`. */
-  static async open(path: string, failed: (error: SystemError) => void): Promise<EndpointStore> {
-    const entries = readJournal(JournalFile.read(path));
-    const journal = await JournalFile.create(path, formatJournal(entries.values()), failed);
-    return new EndpointStore(journal, entries);
+  /**
+   * Opens or creates the journal. `failed` hears when the disk refuses a line: the journal is a memory, and the daemon
+   * goes on without it. Throws `SystemError` when the journal is there and cannot be read.
+   */
+  constructor(path: string, failed: (error: SystemError) => void) {
+    this.#entries = readJournal(JournalFile.read(path));
+    this.#lines = this.#entries.size;
+    this.#journal = new JournalFile(path, () => formatJournal(this.#entries.values()), failed);
   }
 
   /** Where the home was last, if that is known. */
@@ -34,16 +31,24 @@ export class EndpointStore {
   remember(entry: JournalEntry): void {
     this.#entries.set(entry.home, entry);
     this.#lines += 1;
-    if (this.#lines > 2 * this.#entries.size + SPARE_LINES) {
-      this.#lines = this.#entries.size;
-      this.#journal.replace(formatJournal(this.#entries.values()));
-    } else {
-      this.#journal.append(formatEntry(entry));
-    }
+    if (this.#lines > 2 * this.#entries.size + SPARE_LINES) this.#rewrite();
+    else this.#journal.append(formatEntry(entry));
+  }
+
+  /** Forgets all but these homes: where a former customer was is nobody's business. */
+  retain(homes: ReadonlySet<TunnelName>): void {
+    const former = [...this.#entries.keys()].filter((home) => !homes.has(home));
+    for (const home of former) this.#entries.delete(home);
+    if (former.length > 0) this.#rewrite();
   }
 
   /** Durable when it returns. */
   close(): Promise<void> {
     return this.#journal.close();
+  }
+
+  #rewrite(): void {
+    this.#lines = this.#entries.size;
+    this.#journal.rewrite();
   }
 }

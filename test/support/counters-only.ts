@@ -1,6 +1,11 @@
 /** A data plane that carries nothing: interface indexes, and the counters that a test gives it. */
 
-import type { DataPlane, RefusalCounts, TunnelCounters } from "../../common/tunnel/data-plane.ts";
+import {
+  type DataPlane,
+  NO_TRAFFIC,
+  type RefusalCounts,
+  type TunnelCounters,
+} from "../../common/tunnel/data-plane.ts";
 import type { TunnelName, TunnelSpec } from "../../common/tunnel/tunnel.ts";
 
 export class CountersOnly implements DataPlane {
@@ -21,12 +26,7 @@ export class CountersOnly implements DataPlane {
   }
 
   counters(tunnel: TunnelName): TunnelCounters {
-    if (!this.#indexes.has(tunnel)) throw new Error(`no tunnel ${tunnel}`);
-    return {
-      ...{ sentPackets: 0, sentOctets: 0, receivedPackets: 0, receivedOctets: 0, refused: {} },
-      ...{ sentAt: undefined, heardAt: undefined, observedSource: undefined },
-      ...this.counted.get(tunnel),
-    };
+    return { ...NO_TRAFFIC, ...(this.#indexes.has(tunnel) ? this.counted.get(tunnel) : {}) };
   }
 
   unattributed(): RefusalCounts {

@@ -67,7 +67,7 @@ export class SimulatedServer {
       config,
       clock: options.clock,
       dataPlane,
-      store: await EndpointStore.open(join(directory, "endpoints"), fail),
+      store: new EndpointStore(join(directory, "endpoints"), fail),
       sendNeighbor: (interfaceIndex, _destination, icmp) => {
         probes.push({ interfaceIndex, icmp });
         return true;

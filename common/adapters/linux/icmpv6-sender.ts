@@ -5,7 +5,7 @@
 
 import { type Ipv6Address, ipv6Octets } from "../../ip/address.ts";
 import { checked, libcCalls, PERMISSION_HINTS } from "./libc.ts";
-import { type Instruction, PacketFilter, PROGRAM_LENGTH } from "./packet-filter.ts";
+import { filterProgram, type Instruction, PROGRAM_LENGTH } from "./packet-filter.ts";
 import { Slab } from "./slab.ts";
 import {
   AF_INET6,
@@ -46,20 +46,11 @@ export class Icmpv6Sender {
       operation,
       PERMISSION_HINTS,
     );
-    const set = (level: number, option: number, octets: Slab, length: number) =>
-      checked(
-        libcCalls.setsockopt(this.#fd, level, option, octets.address(0, length), length),
-        operation,
-        PERMISSION_HINTS,
-      );
-    set(SOL_SOCKET, SO_ATTACH_FILTER, new PacketFilter(DROP_ALL).program, PROGRAM_LENGTH);
-    this.#slab.view.setInt32(0, ND_HOP_LIMIT, true);
-    set(SOL_IPV6, IPV6_UNICAST_HOPS, this.#slab, 4);
-    if (interfaceName !== undefined) {
-      const name = new TextEncoder().encode(interfaceName);
-      this.#slab.octets.fill(0, 0, name.length + 1);
-      this.#slab.octets.set(name);
-      set(SOL_SOCKET, SO_BINDTODEVICE, this.#slab, name.length + 1);
+    try {
+      this.#prepare(operation, interfaceName);
+    } catch (error) {
+      libcCalls.close(this.#fd);
+      throw error;
     }
     this.#layOut();
   }
@@ -80,6 +71,24 @@ export class Icmpv6Sender {
 
   close(): void {
     libcCalls.close(this.#fd);
+  }
+
+  #prepare(operation: string, interfaceName: string | undefined): void {
+    const set = (level: number, option: number, octets: Slab, length: number) =>
+      checked(
+        libcCalls.setsockopt(this.#fd, level, option, octets.address(0, length), length),
+        operation,
+        PERMISSION_HINTS,
+      );
+    set(SOL_SOCKET, SO_ATTACH_FILTER, filterProgram(DROP_ALL), PROGRAM_LENGTH);
+    this.#slab.view.setInt32(0, ND_HOP_LIMIT, true);
+    set(SOL_IPV6, IPV6_UNICAST_HOPS, this.#slab, 4);
+    if (interfaceName !== undefined) {
+      const name = new TextEncoder().encode(interfaceName);
+      this.#slab.octets.fill(0, 0, name.length + 1);
+      this.#slab.octets.set(name);
+      set(SOL_SOCKET, SO_BINDTODEVICE, this.#slab, name.length + 1);
+    }
   }
 
   /** Everything of `struct msghdr` that stays the same. */

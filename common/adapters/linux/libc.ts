@@ -91,7 +91,14 @@ const poll = koffi.node.poll as unknown as (
  */
 export function onReadable(fd: number, listener: () => void, lost?: () => void): Readiness {
   return poll(fd, { readable: true }, (status) => {
-    if (status >= 0) listener();
-    else lost?.();
+    try {
+      if (status >= 0) listener();
+      else lost?.();
+    } catch (error) {
+      // koffi would swallow it, and deafen every descriptor: it must end the process as any mistake of ours.
+      setImmediate(() => {
+        throw error;
+      });
+    }
   });
 }

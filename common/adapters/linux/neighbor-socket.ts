@@ -10,7 +10,7 @@ import { Icmpv6Type } from "../../ip/icmpv6.ts";
 import type { InterfaceNeighborMessage } from "../../nd/interface-neighbor-message.ts";
 import { IDENTIFIER_OFFSET, PROBE_IDENTIFIER } from "../../tunnel/probe.ts";
 import { checked, libcCalls, onReadable, PERMISSION_HINTS, type Readiness } from "./libc.ts";
-import { type Instruction, PacketFilter, PROGRAM_LENGTH } from "./packet-filter.ts";
+import { filterProgram, type Instruction, PROGRAM_LENGTH } from "./packet-filter.ts";
 import { Slab } from "./slab.ts";
 import {
   AF_INET6,
@@ -33,15 +33,28 @@ const IPV6_RECVHOPOPTS = 53;
 const IPV6_RECVRTHDR = 56;
 const IPV6_RECVDSTOPTS = 58;
 const IPV6_RECVFRAGSIZE = 77;
-/** Classic BPF on the ICMPv6 message: advertisements, and answers to our probes among all echo replies. */
+const SKF_AD_HATYPE = 0xfffff000 + 28; // the interface's hardware type
+const SKF_NET_OFF = 0xfff00000; // the IPv6 header
+const ARPHRD_NONE = 0xfffe; // tunnels have none
+const ND_HOP_LIMIT = 255; // RFC 4861 section 7.1
+/**
+ * Classic BPF on the ICMPv6 message: advertisements, and answers to our probes among all echo replies. An advertisement
+ * that came from elsewhere than a tunnel must at least be from the link it came on, or anyone on the Internet could fill
+ * this socket, which all homes share.
+ */
 const FILTER: readonly Instruction[] = [
   [0x30, 0, 0, 0], // ldb type
-  [0x15, 3, 0, Icmpv6Type.neighborAdvertisement],
-  [0x15, 0, 3, Icmpv6Type.echoReply],
-  [0x28, 0, 0, IDENTIFIER_OFFSET], // ldh identifier
-  [0x15, 0, 1, PROBE_IDENTIFIER],
-  [0x06, 0, 0, 0xffff], // accept
+  [0x15, 2, 0, Icmpv6Type.neighborAdvertisement],
+  [0x15, 5, 0, Icmpv6Type.echoReply],
   [0x06, 0, 0, 0], // drop
+  [0x28, 0, 0, SKF_AD_HATYPE], // ldh hardware type
+  [0x15, 5, 0, ARPHRD_NONE],
+  [0x30, 0, 0, SKF_NET_OFF + 7], // ldb hop limit
+  [0x15, 3, 2, ND_HOP_LIMIT],
+  [0x28, 0, 0, IDENTIFIER_OFFSET], // ldh identifier
+  [0x15, 1, 0, PROBE_IDENTIFIER],
+  [0x06, 0, 0, 0], // drop
+  [0x06, 0, 0, 0xffff], // accept
 ];
 const MSG_TRUNC = 0x20;
 const MSG_CTRUNC = 0x08;
@@ -78,6 +91,17 @@ export class InterfaceNeighborSocket {
       operation,
       PERMISSION_HINTS,
     );
+    try {
+      this.#prepareSocket(operation);
+    } catch (error) {
+      libcCalls.close(this.#fd);
+      throw error;
+    }
+    this.#listener = listener;
+    this.#readiness = onReadable(this.#fd, () => this.receive());
+  }
+
+  #prepareSocket(operation: string): void {
     const attempt = (level: number, option: number, value: number) => {
       this.#slab.view.setInt32(0, value, true);
       return libcCalls.setsockopt(this.#fd, level, option, this.#slab.address(0, 4), 4);
@@ -99,8 +123,6 @@ export class InterfaceNeighborSocket {
     ]) {
       set(SOL_IPV6, option, 1);
     }
-    this.#listener = listener;
-    this.#readiness = onReadable(this.#fd, () => this.receive());
   }
 
   close(): void {
@@ -168,7 +190,7 @@ export class InterfaceNeighborSocket {
   }
 
   #attachFilter(operation: string): void {
-    const { program } = new PacketFilter(FILTER);
+    const program = filterProgram(FILTER);
     const address = program.address(0, PROGRAM_LENGTH);
     checked(
       libcCalls.setsockopt(this.#fd, SOL_SOCKET, SO_ATTACH_FILTER, address, PROGRAM_LENGTH),

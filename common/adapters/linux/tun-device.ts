@@ -104,9 +104,9 @@ export class TunWriter {
   }
 }
 
-/** Closes the descriptor; the interface stays. */
+/** Closes the descriptor; the interface stays. Does nothing for a descriptor that is none. */
 export function closeTun(fd: number): void {
-  closeSync(fd);
+  if (fd >= 0) closeSync(fd);
 }
 
 /** Closes the descriptor and removes the interface with its addresses and routes. */

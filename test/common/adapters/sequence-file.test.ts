@@ -42,7 +42,7 @@ describe("outbound numbers", () => {
 
   it("go on behind the last extension", async () => {
     const sequence = new SequenceFile(path).openOutbound(cbc);
-    const limit = await new Promise((resolve) => sequence.extend(200_000, resolve));
+    const limit = await new Promise((resolve, reject) => sequence.extend(200_000, resolve, reject));
     expect(limit).toBe(200_000 + RESERVE);
     expect(new SequenceFile(path).openOutbound(cbc).next).toBe(limit);
   });

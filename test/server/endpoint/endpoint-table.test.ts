@@ -77,6 +77,18 @@ class Story {
 
 const kinds = (effects: EndpointEffect[]) => effects.map(({ kind }) => kind);
 
+it("going to and fro cannot aim traffic at a stranger for longer than a few seconds a minute", () => {
+  const story = Story.confirmed();
+  let aimedMs = 0;
+  for (let now = 1_000; now < 61_000; now += 1_000) {
+    story.moved(ALICE, NEW, now); // a stranger's
+    if (story.state(ALICE) !== "held") aimedMs += 990;
+    story.moved(ALICE, OLD, now + 990);
+    story.answered(ALICE, now + 995);
+  }
+  expect(aimedMs).toBeLessThan(7_000);
+});
+
 describe("a move", () => {
   it("rewrites the remote endpoint, is probed and written down, in this order", () => {
     expect(new Story().moved(ALICE, NEW, 5)).toEqual([
