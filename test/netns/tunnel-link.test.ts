@@ -9,7 +9,13 @@ import { resolve } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { LinkSpec } from "../../common/adapters/tunnel-link.ts";
 import { parseIpv6, parseIpv6Prefix } from "../../common/ip/address.ts";
-import { canUseNamespaces, Lab, type Namespace, type Running } from "../support/namespace.ts";
+import {
+  canUseNamespaces,
+  eventually,
+  Lab,
+  type Namespace,
+  type Running,
+} from "../support/namespace.ts";
 
 const PROCESS = resolve(import.meta.dirname, "../support/tunnel-link-process.ts");
 
@@ -100,6 +106,11 @@ describe.skipIf(!canUseNamespaces({ tun: true }))("tunnel links, in a real kerne
     await open("ht0");
     await configure(spec);
     const monitor = host.spawn(["ip", "-o", "monitor", "link", "address", "route"]);
+    // It listens some time after it was started.
+    await eventually(async () => {
+      await host.run("ip link set lo mtu 59998; ip link set lo mtu 59999");
+      return monitor.rest().length > 0 ? true : undefined;
+    });
     await host.run("ip link set lo mtu 60000");
     await monitor.line((line) => line.includes("mtu 60000"));
     await configure(spec);
