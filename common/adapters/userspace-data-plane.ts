@@ -375,8 +375,13 @@ export class UserspaceDataPlane implements DataPlane, KeyedDataPlane {
       tunnel.interfaceIndex = configured.interfaceIndex;
       this.#listen(tunnel);
       this.#tell({ kind: "rebuilt", tunnel: spec.name });
-    } catch (error) {
-      this.#tell({ kind: "trouble", tunnel: spec.name, error: error as Error });
+    } catch (cause) {
+      const error = cause as Error;
+      // As in `apply`: where it is the only one, nothing is left to go on with.
+      const others = this.#tunnels.size > 1;
+      this.#tell(
+        others ? { kind: "trouble", tunnel: spec.name, error } : { kind: "failed", error },
+      );
     }
   }
 

@@ -3,15 +3,7 @@
 import { ByteReader } from "../bytes/reader.ts";
 import { ByteWriter } from "../bytes/writer.ts";
 import type { Suite } from "../tunnel/tunnel.ts";
-import {
-  type ChildSuite,
-  CIPHERS,
-  GROUPS,
-  type Group,
-  groupOf,
-  type IkeSuite,
-  PRFS,
-} from "./algorithms.ts";
+import { type ChildSuite, CIPHERS, GROUPS, type Group, type IkeSuite, PRFS } from "./algorithms.ts";
 import { type IkeSpi, ikeSpiOctets } from "./wire/header.ts";
 import {
   type Proposal,
@@ -121,16 +113,6 @@ export function chooseChild(
         number: proposal.number,
         peerSpi: new ByteReader("ikev2", proposal.spi).u32(),
       };
-    }
-  }
-  return undefined;
-}
-
-/** The group a child proposal asks for first, when it asks for one. */
-export function offeredGroup(offered: readonly Proposal[]): Group | undefined {
-  for (const { transforms } of offered) {
-    for (const { type, id } of transforms) {
-      if (type === TransformType.keyExchangeMethod && groupOf(id) !== undefined) return groupOf(id);
     }
   }
   return undefined;

@@ -21,8 +21,6 @@ export const IpProtocol = {
 } as const;
 
 export const IPV6_HEADER_LENGTH = 40; // octets
-/** Every link carries packets this large, RFC 8200 section 5. */
-export const IPV6_MINIMUM_MTU = 1280; // octets
 
 const VERSION = 6;
 const MAXIMUM_PAYLOAD = 0xffff; // octets; jumbograms (RFC 2675) are not spoken here

@@ -4,20 +4,19 @@
  */
 
 import type { IpAddress } from "../rtnetlink/address-family.ts";
-import { AttributeWriter, u32In } from "../rtnetlink/attribute.ts";
+import { u32In } from "../rtnetlink/attribute.ts";
 import { XfrmAttribute } from "./message-type.ts";
-import { decodeReplayState, encodeReplayState, type ReplayState } from "./replay-state.ts";
+import { decodeReplayState, type ReplayState } from "./replay-state.ts";
 import {
   type CurrentLifetime,
   currentLifetimeIn,
   decodeState,
-  encodeStateId,
   type PresentState,
   readStateId,
   STATE_LENGTH,
   type StateId,
 } from "./state-message.ts";
-import { attributesAfter, familyOf, Struct } from "./struct.ts";
+import { attributesAfter, Struct } from "./struct.ts";
 
 const EXPIRE_LENGTH = STATE_LENGTH + 8; // octets, padding counted
 
@@ -83,22 +82,6 @@ export function decodeAsyncEvent(payload: Uint8Array): AsyncEvent {
     replay: replay && decodeReplayState(replay),
     current: currentLifetimeIn(attributes),
   };
-}
-
-/** Sets the sequence numbers of a state that stands; for NEWAE with the flag `replace`. */
-export function encodeReplayUpdate(
-  id: StateId,
-  source: IpAddress,
-  replay: ReplayState,
-): Uint8Array {
-  const struct = Struct.make(ASYNC_EVENT_LENGTH)
-    .set(0, encodeStateId(id))
-    .setU16(FAMILY_OF_ID, familyOf(id.destination))
-    .setAddress(ASYNC_EVENT_SOURCE, source);
-  return new AttributeWriter()
-    .octets(struct.octets)
-    .attribute(XfrmAttribute.replayState, encodeReplayState(replay))
-    .finish();
 }
 
 /** Throws `MalformedError`. */

@@ -4,7 +4,6 @@ import type { Ipv6Address, Ipv6Prefix } from "../ip/address.ts";
 import { AddressFamily, type IpAddress } from "../rtnetlink/address-family.ts";
 import type { Struct } from "./struct.ts";
 
-export const SELECTOR_LENGTH = 56; // octets
 const DESTINATION = 0;
 const SOURCE = 16;
 const FAMILY = 40;

@@ -30,12 +30,14 @@
 import type { Ipv4Address } from "../../common/ip/address.ts";
 import { type RateLimit, TokenBucket } from "../../common/rate-limit.ts";
 import { type Instant, later } from "../../common/time.ts";
-import type { Endpoint, TunnelName } from "../../common/tunnel/tunnel.ts";
+import {
+  type Endpoint,
+  type TunnelName,
+  UDP_ENCAPSULATION_PORT,
+} from "../../common/tunnel/tunnel.ts";
 import { DeadlineHeap, NOT_WAITING, type Waiting } from "./deadline-heap.ts";
 import { Reachability, type ReachabilityState, type ReachabilityStep } from "./reachability.ts";
 
-/** UDP port of IKE and ESP behind NATs, RFC 3948. */
-const NAT_TRAVERSAL_PORT = 4500;
 const DEFAULT_ADVERTISEMENT_LIMIT: RateLimit = { rate: 10, burst: 20 };
 /** Between the first probes to restored endpoints: 10,000 homes are asked in 10 s. */
 const RESTORE_SPACING_MS = 1;
@@ -209,7 +211,7 @@ export class EndpointTable {
         this.#restore(home, input.endpoint, now, effects);
         return;
       case "moved":
-        this.#advertised(home, input.address, input.port ?? NAT_TRAVERSAL_PORT, now, effects);
+        this.#advertised(home, input.address, input.port ?? UDP_ENCAPSULATION_PORT, now, effects);
         return;
       case "answered":
         if (input.move === undefined || input.move === home.moves) {

@@ -84,9 +84,6 @@ export class EspSocket {
   /** Outer source of the packet that `receive` is handing over, as it lies in memory. */
   sourceFamilyAndPort = 0;
   sourceAddress = 0;
-  /** Datagrams that were no ESP: RFC 3948 keepalives, and IKE behind the non-ESP marker. */
-  keepalives = 0;
-  notEsp = 0;
   /** Hears of what is behind a non-ESP marker: its octets, marker included, and whence they came. */
   onNotEsp: ((datagram: Uint8Array, source: Endpoint) => void) | undefined;
 
@@ -180,9 +177,9 @@ export class EspSocket {
   }
 
   #handOver(offset: number, length: number): void {
-    this.notEsp += 1;
+    if (this.onNotEsp === undefined) return;
     const source = endpointOf(this.sourceFamilyAndPort, this.sourceAddress);
-    this.onNotEsp?.(this.received.octets.slice(offset, offset + length), source);
+    this.onNotEsp(this.received.octets.slice(offset, offset + length), source);
   }
 
   /** A raw socket hands over the IPv4 header too. */
@@ -204,8 +201,8 @@ export class EspSocket {
     for (let from = 0; from < length; from += step) {
       const size = Math.min(step, length - from);
       const at = offset + from;
-      if (size === 1 && octets[at] === 0xff) this.keepalives += 1;
-      else if (size >= 4 && view.getUint32(at) === NON_ESP_MARKER) this.#handOver(at, size);
+      if (size === 1 && octets[at] === 0xff) continue; // a keepalive
+      if (size >= 4 && view.getUint32(at) === NON_ESP_MARKER) this.#handOver(at, size);
       else listener(at, size);
     }
   }
