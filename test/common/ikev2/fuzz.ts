@@ -1,25 +1,33 @@
 /**
  * Feeds mutated messages to a gateway and a home for as long as it is told to: no crash, no hang, no growth.
  *
- *     node --import tsx test/common/ikev2/fuzz.ts [messages = 1000000] [seed = 1]
+ *     npm run fuzz -- [messages = 1000000] [seed = random]
+ *
+ * The seed is printed: with it, the same messages come again.
  *
  * Most of the messages break outside: what a stranger can send. One in sixteen breaks inside, sealed with the right
  * keys, so that it gets past the integrity check as that of a peer gone mad would; that soon ends its session.
  */
 
+import { randomInt } from "node:crypto";
 import { HEADER_LENGTH } from "../../../common/ikev2/wire/header.ts";
 import { at } from "../../support/timeline.ts";
 import { forgedRequest, GATEWAY, HOME, Network, seeded } from "./support/network.ts";
 import { charonSessions, plainMessage } from "./vectors/charon.ts";
 
 const total = Number(process.argv[2] ?? 1_000_000);
-const seed = Number(process.argv[3] ?? 1);
+const seed = Number(process.argv[3] ?? randomInt(2 ** 31));
+if (!(Number.isSafeInteger(total) && total > 0 && Number.isSafeInteger(seed))) {
+  process.stderr.write("fuzz: expected a number of messages, and a number as the seed\n");
+  process.exit(2);
+}
 const random = seeded(seed);
 /** A session gets at most so many messages. */
 const ROUND = 256;
 const INSIDE_ONE_IN = 16;
 const MAXIMUM_GROWTH = 200 * 1024 * 1024; // octets
 const SLOW_MS = 250;
+const PROGRESS_MS = 5_000;
 
 const number = (below: number) => {
   const [a = 0, b = 0, c = 0] = random(3);
@@ -82,8 +90,17 @@ let done = 0;
 let slowest = 0;
 let memoryAtStart = 0;
 const effects = new Map<string, number>();
+const startedAt = performance.now();
+let toldAt = startedAt;
 
+process.stdout.write(`${total} messages, seed ${seed}\n`);
 while (done < total) {
+  if (performance.now() > toldAt + PROGRESS_MS) {
+    toldAt = performance.now();
+    const rate = Math.round((done * 1_000) / (toldAt - startedAt));
+    const percent = Math.floor((100 * done) / total);
+    process.stdout.write(`${percent} %: ${done} messages, ${rate} a second\n`);
+  }
   const network = new Network({ seed: seed + done, homeSettings: { revealKeys: true } });
   network.carriesPackets = false;
   network.start().run(1_000);
