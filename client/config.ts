@@ -1,7 +1,7 @@
 /** The client's configuration: from the text of `client.toml` to checked values, every default filled. */
 
 import type { z } from "zod";
-import { asksToNegotiate, keysTable, type ManualKeys } from "../common/config/keys.ts";
+import { asksToNegotiate, byMode, keysTable, type ManualKeys } from "../common/config/keys.ts";
 import { type MetricsListen, metricsFields, remoteMetrics } from "../common/config/metrics.ts";
 import { mistake, type Outcome, outcomeOf } from "../common/config/mistakes.ts";
 import { type NegotiatedKeys, negotiatedKeysTable } from "../common/config/negotiated-keys.ts";
@@ -103,13 +103,51 @@ export interface ClientTunnelConfig {
   readonly livenessIntervalMs: number;
 }
 
+const TUNNEL = { description: "The tunnel, and the link in it." };
+const LINK_LOCAL = {
+  description: "Our address on the point-to-point link, as in the server's file.",
+  example: '"fe80::c"',
+};
+const ENCAPSULATION = {
+  description:
+    "How ESP travels: in UDP port 4500, or as IPv4 protocol 50, which no NAT lets pass. As in the server's file.",
+  example: '"udp"',
+};
+
 const commonTunnelFields = {
-  interface: interfaceName.default("ht0"),
-  "default-route": bool.default(true),
-  mtu: mtu.optional(),
-  "clamp-mss": bool.default(true),
-  "nat-keepalive": seconds(LONGEST_KEEPALIVE).default(20_000),
-  "liveness-interval": seconds(LONGEST_LIVENESS_INTERVAL).default(60_000),
+  interface: interfaceName
+    .default("ht0")
+    .meta({ description: "The name of the tunnel's interface.", example: '"ht0"' }),
+  "default-route": bool
+    .default(true)
+    .meta({ description: "Whether all IPv6 is routed into the tunnel.", example: "true" }),
+  mtu: mtu
+    .optional()
+    .meta({
+      description: "The tunnel's, in octets. Absent: what fits the uplink.",
+      example: "1400",
+    }),
+  "clamp-mss": bool
+    .default(true)
+    .meta({
+      description:
+        "Whether TCP of hosts with a larger MTU is made to fit. Userspace data plane only: the kernel's does not.",
+      example: "true",
+    }),
+  "nat-keepalive": seconds(LONGEST_KEEPALIVE)
+    .prefault(20)
+    .meta({
+      description:
+        'After how long without a packet sent a NAT is reminded of us (RFC 3948 section 2.3), with `encapsulation = "udp"`; 0: never.',
+      example: "20",
+    }),
+  "liveness-interval": seconds(LONGEST_LIVENESS_INTERVAL)
+    .prefault(60)
+    .meta({
+      description:
+        "After how long without a packet received the server is asked whether it is there; 0: never.",
+      example: "60",
+    }),
 };
 
 const commonTunnelOf = (fields: z.infer<z.ZodObject<typeof commonTunnelFields>>) => ({
@@ -123,42 +161,78 @@ const commonTunnelOf = (fields: z.infer<z.ZodObject<typeof commonTunnelFields>>)
 
 const tunnelTable: z.ZodType<ClientTunnelConfig> = table({
   ...commonTunnelFields,
-  "link-local": linkLocal,
-  "server-link-local": linkLocal,
-  prefixes,
-  address: hostIpv6.optional(),
-  encapsulation: encapsulation.default("udp"),
-}).transform((fields) => ({
-  ...commonTunnelOf(fields),
-  linkLocal: fields["link-local"],
-  serverLinkLocal: fields["server-link-local"],
-  prefixes: fields.prefixes,
-  address: fields.address ?? firstHost(fields.prefixes[0]),
-  encapsulation: fields.encapsulation,
-}));
+  "link-local": linkLocal.meta(LINK_LOCAL),
+  "server-link-local": linkLocal.meta({
+    description: "The server's address on the link, as in the server's file.",
+    example: '"fe80::5"',
+  }),
+  prefixes: prefixes.meta({
+    description: "The home's IPv6 prefixes, as in the server's file.",
+    example: '["2001:db8:a::/56"]',
+  }),
+  address: hostIpv6
+    .optional()
+    .meta({
+      description:
+        "This machine's address on the tunnel's interface, in the first prefix. Absent: its first host.",
+      example: '"2001:db8:a::1"',
+    }),
+  encapsulation: encapsulation.default("udp").meta(ENCAPSULATION),
+})
+  .meta(TUNNEL)
+  .transform((fields) => ({
+    ...commonTunnelOf(fields),
+    linkLocal: fields["link-local"],
+    serverLinkLocal: fields["server-link-local"],
+    prefixes: fields.prefixes,
+    address: fields.address ?? firstHost(fields.prefixes[0]),
+    encapsulation: fields.encapsulation,
+  }));
 
 /** With negotiated keys the server assigns the prefixes and says its own address. */
 const assignedTunnelTable: z.ZodType<ClientTunnelConfig> = table({
   ...commonTunnelFields,
-  "link-local": linkLocal.default(USUAL_LINK_LOCAL),
-  encapsulation: word(["udp"]).default("udp"),
-}).transform((fields) => ({
-  ...commonTunnelOf(fields),
-  linkLocal: fields["link-local"],
-  serverLinkLocal: USUAL_SERVER_LINK_LOCAL,
-  prefixes: [],
-  address: undefined,
-  encapsulation: fields.encapsulation,
-}));
+  "link-local": linkLocal.default(USUAL_LINK_LOCAL).meta(LINK_LOCAL),
+  encapsulation: word(["udp"]).default("udp").meta(ENCAPSULATION),
+})
+  .meta(TUNNEL)
+  .transform((fields) => ({
+    ...commonTunnelOf(fields),
+    linkLocal: fields["link-local"],
+    serverLinkLocal: USUAL_SERVER_LINK_LOCAL,
+    prefixes: [],
+    address: undefined,
+    encapsulation: fields.encapsulation,
+  }));
 
 const clientTableWith = (tunnel: z.ZodType<ClientTunnelConfig>): z.ZodType<ClientConfig> =>
   table({
-    server: hostIpv4,
+    server: hostIpv4.meta({
+      description: "The server's static IPv4 address.",
+      example: '"203.0.113.1"',
+    }),
     tunnel,
     keys: keysTable(negotiatedKeysTable),
-    "state-directory": absolutePath.default(CLIENT_DEFAULTS.stateDirectory),
-    "data-plane": dataPlane.default("auto"),
-    "control-socket": socketPath.default(CLIENT_DEFAULTS.controlSocket),
+    "state-directory": absolutePath
+      .default(CLIENT_DEFAULTS.stateDirectory)
+      .meta({
+        description:
+          "Where sequence numbers live. With the same keys it must not be lost, nor restored from an older copy.",
+        example: '"/var/lib/hometun"',
+      }),
+    "data-plane": dataPlane
+      .default("auto")
+      .meta({
+        description:
+          "What carries the packets: the kernel (xfrm) or this process. `auto`: the kernel if it can.",
+        example: '"auto"',
+      }),
+    "control-socket": socketPath
+      .default(CLIENT_DEFAULTS.controlSocket)
+      .meta({
+        description: "Where `hometun status` and `hometun announce` reach the daemon.",
+        example: '"/run/hometun/client.sock"',
+      }),
     ...metricsFields,
     ...lanFields,
     ...firewallFields,
@@ -183,8 +257,9 @@ const clientTableWith = (tunnel: z.ZodType<ClientTunnelConfig>): z.ZodType<Clien
 
 const manualClientTable = clientTableWith(tunnelTable);
 const negotiatingClientTable = clientTableWith(assignedTunnelTable.prefault({}));
-const clientTable = chosen((document) =>
-  asksToNegotiate(document) ? negotiatingClientTable : manualClientTable,
+export const clientTable = chosen(
+  (document) => (asksToNegotiate(document) ? negotiatingClientTable : manualClientTable),
+  byMode<z.ZodType>({ manual: manualClientTable, ikev2: negotiatingClientTable }),
 );
 
 /** Reads `client.toml`. Never throws for what is in it. */

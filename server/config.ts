@@ -2,7 +2,13 @@
 
 import { createHash } from "node:crypto";
 import type { z } from "zod";
-import { asksToNegotiate, hexText, keysTable, type ManualKeys } from "../common/config/keys.ts";
+import {
+  asksToNegotiate,
+  byMode,
+  hexText,
+  keysTable,
+  type ManualKeys,
+} from "../common/config/keys.ts";
 import { type MetricsListen, metricsFields, remoteMetrics } from "../common/config/metrics.ts";
 import { type KeyPath, mistake, type Outcome, outcomeOf } from "../common/config/mistakes.ts";
 import {
@@ -124,11 +130,40 @@ const homeTableWith = (link: {
   readonly encapsulation: z.ZodType<Encapsulation>;
 }): z.ZodType<HomeFields> =>
   table({
-    name: homeName,
-    ...link,
-    prefixes,
-    interface: interfaceName.optional(),
-    mtu: mtu.optional(),
+    name: homeName.meta({
+      description: "The home's, in `status`, log and metrics.",
+      example: '"alice"',
+    }),
+    "link-local": link["link-local"].meta({
+      description: "The home's address on the point-to-point link, as in the home's file.",
+      example: '"fe80::c"',
+    }),
+    "server-link-local": link["server-link-local"].meta({
+      description: "Our address on the link, as in the home's file.",
+      example: '"fe80::5"',
+    }),
+    encapsulation: link.encapsulation.meta({
+      description:
+        "How ESP travels to and from the home: in UDP port 4500, or as IPv4 protocol 50. As in the home's file.",
+      example: '"udp"',
+    }),
+    prefixes: prefixes.meta({
+      description: "The home's IPv6 prefixes: routed to it, and the only ones it may send from.",
+      example: '["2001:db8:a::/56"]',
+    }),
+    interface: interfaceName
+      .optional()
+      .meta({
+        description:
+          "The interface's name. Absent: `interface-prefix` and the home's name; a long one is cut and ends in a digest.",
+        example: '"ht-alice"',
+      }),
+    mtu: mtu
+      .optional()
+      .meta({
+        description: "The tunnel's, in octets. Absent: what fits the uplink.",
+        example: "1400",
+      }),
     keys: keysTable(homeNegotiatedKeysTable),
   }).transform(
     (fields): HomeFields => ({
@@ -153,30 +188,102 @@ const negotiatingHomeTable = homeTableWith({
   "server-link-local": linkLocal.default(USUAL_SERVER_LINK_LOCAL),
   encapsulation: word(["udp"]).default("udp"),
 });
-const homeTable = chosen((document) =>
-  asksToNegotiate(document) ? negotiatingHomeTable : manualHomeTable,
+/** A file of a home, and a table `[[home]]`. */
+export const homeTable = chosen(
+  (document) => (asksToNegotiate(document) ? negotiatingHomeTable : manualHomeTable),
+  byMode({ manual: manualHomeTable, ikev2: negotiatingHomeTable }),
 );
 
 const advertisementsTable = table({
-  rate: integer(1, MOST_ADVERTISEMENTS).default(10),
-  burst: integer(1, MOST_ADVERTISEMENTS).default(20),
+  rate: integer(1, MOST_ADVERTISEMENTS)
+    .default(10)
+    .meta({ description: "Neighbor Advertisements taken per second.", example: "10" }),
+  burst: integer(1, MOST_ADVERTISEMENTS)
+    .default(20)
+    .meta({ description: "How many at once.", example: "20" }),
 });
 
-const serverTable = table({
-  address: hostIpv4,
-  homes: absolutePath.optional(),
-  home: list(homeTable, "a list of tables [[home]]").default([]),
-  encapsulations: list(encapsulation, 'a list of "udp" and "esp"', 1).default(["udp", "esp"]),
-  "allow-private-endpoints": bool.default(false),
-  "shared-endpoints": bool.default(false),
-  "clamp-mss": bool.default(true),
-  advertisements: advertisementsTable.prefault({}),
-  ikev2: serverIdentityTable.optional(),
-  "state-directory": absolutePath.default(SERVER_DEFAULTS.stateDirectory),
-  "data-plane": dataPlane.default("auto"),
-  "control-socket": socketPath.default(SERVER_DEFAULTS.controlSocket),
+export const serverTable = table({
+  address: hostIpv4.meta({
+    description: "Our static IPv4 address, from which ESP is sent.",
+    example: '"203.0.113.1"',
+  }),
+  homes: absolutePath
+    .optional()
+    .meta({
+      description:
+        "The directory of the homes' files, `*.toml`. Absent: `/etc/hometun/homes`, if there is one.",
+      example: '"/etc/hometun/homes"',
+    }),
+  home: list(homeTable, "a list of tables [[home]]")
+    .default([])
+    .meta({
+      description:
+        "Homes in this file instead of one file each; it then holds keys and wants mode 0600.",
+    }),
+  encapsulations: list(encapsulation, 'a list of "udp" and "esp"', 1)
+    .default(["udp", "esp"])
+    .meta({
+      description: "What homes may use. What is not in the list is not listened for.",
+      example: '["udp", "esp"]',
+    }),
+  "allow-private-endpoints": bool
+    .default(false)
+    .meta({
+      description:
+        "Whether a home may state an address of 10.0.0.0/8 and the like (RFC 1918, RFC 6598): for networks in which the server reaches them.",
+      example: "true",
+    }),
+  "shared-endpoints": bool
+    .default(false)
+    .meta({
+      description:
+        "Whether a home may state the confirmed address of another: for homes behind one NAT.",
+      example: "true",
+    }),
+  "clamp-mss": bool
+    .default(true)
+    .meta({
+      description:
+        "Whether TCP of hosts with a larger MTU is made to fit. Userspace data plane only: the kernel's does not.",
+      example: "true",
+    }),
+  advertisements: advertisementsTable
+    .prefault({})
+    .meta({
+      description:
+        "How often a home may say that it moved. Each home has its own measure; the others notice nothing.",
+    }),
+  ikev2: serverIdentityTable
+    .optional()
+    .meta({
+      description:
+        "Who the server is to homes that negotiate their keys; needed when there are any.",
+    }),
+  "state-directory": absolutePath
+    .default(SERVER_DEFAULTS.stateDirectory)
+    .meta({
+      description:
+        "Where sequence numbers and the homes' addresses live. With the same keys it must not be lost, nor restored from an older copy.",
+      example: '"/var/lib/hometun-server"',
+    }),
+  "data-plane": dataPlane
+    .default("auto")
+    .meta({
+      description:
+        "What carries the packets: the kernel (xfrm) or this process. `auto`: the kernel if it can.",
+      example: '"auto"',
+    }),
+  "control-socket": socketPath
+    .default(SERVER_DEFAULTS.controlSocket)
+    .meta({
+      description: "Where `hometun-server status` reaches the daemon.",
+      example: '"/run/hometun-server/server.sock"',
+    }),
   ...metricsFields,
-  "interface-prefix": interfacePrefix.default(SERVER_DEFAULTS.interfacePrefix),
+  "interface-prefix": interfacePrefix
+    .default(SERVER_DEFAULTS.interfacePrefix)
+    .meta({ description: "What the names of the homes' interfaces begin with.", example: '"ht-"' }),
   log: logTable,
 });
 

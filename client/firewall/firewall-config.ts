@@ -13,8 +13,15 @@ const openPort = field(
 
 /** For the table they stand in. */
 export const firewallFields = {
-  firewall: bool.optional(),
-  "open-ports": list(openPort, 'a list such as ["tcp 2001:db8:a:1::10 443"]').optional(),
+  firewall: bool.optional().meta({
+    description:
+      "Whether what nobody asked for is kept out of the LAN and of this machine. By default true as soon as there is a `lan`.",
+    example: "true",
+  }),
+  "open-ports": list(openPort, 'a list such as ["tcp 2001:db8:a:1::10 443"]').optional().meta({
+    description: "What is let in nevertheless: protocol, address or prefix of the home's, ports.",
+    example: '["tcp 2001:db8:a:1::10 443", "udp 2001:db8:a:1::/64 6000-6010"]',
+  }),
 };
 
 export interface FirewallConfig {

@@ -28,10 +28,22 @@ const command = field(
 
 /** For the table they stand in. */
 export const hookFields = {
-  "on-up": command.optional(),
-  "on-down": command.optional(),
-  "on-move": command.optional(),
-  "hook-timeout": integer(1, LONGEST_TIMEOUT, "seconds").default(30),
+  "on-up": command.optional().meta({
+    description: "Run when the server confirms the home, at first and after it was down.",
+    example: '["/usr/local/bin/tunnel", "up"]',
+  }),
+  "on-down": command.optional().meta({
+    description: "Run when the server has been away for 5 s, or the daemon stops.",
+    example: '["/usr/local/bin/tunnel", "down"]',
+  }),
+  "on-move": command.optional().meta({
+    description: "Run when the server confirms another IPv4 address.",
+    example: '["/usr/local/bin/ddns", "update"]',
+  }),
+  "hook-timeout": integer(1, LONGEST_TIMEOUT, "seconds").default(30).meta({
+    description: "After how many seconds such a program is ended.",
+    example: "30",
+  }),
 };
 
 export function hooksOf(fields: {

@@ -22,7 +22,7 @@ import type { Ipv6Address, Ipv6Prefix } from "../../common/ip/address.ts";
 import { LAN_PREFIX_LENGTH, lanSubnets } from "./subnets.ts";
 
 const LONGEST_DEAD_AFTER = 7 * 86_400; // seconds
-const DEAD_AFTER_MS = 1_800_000;
+const DEAD_AFTER = 1_800; // seconds
 const MOST_DNS_SERVERS = 8;
 
 const LAN_EXPORT_FILE = "/run/hometun/lan.json";
@@ -43,12 +43,29 @@ export interface LanConfig {
 }
 
 const lanTable = table({
-  interfaces: list(interfaceName, "a list of interface names", 1),
+  interfaces: list(interfaceName, "a list of interface names", 1).meta({
+    description: "In the order in which they get their /64.",
+    example: '["eth1", "wlan0"]',
+  }),
   dns: list(hostIpv6, "a list of IPv6 addresses")
     .max(MOST_DNS_SERVERS, { error: `expected at most ${MOST_DNS_SERVERS} addresses` })
-    .default([]),
-  "dead-after": seconds(LONGEST_DEAD_AFTER).default(DEAD_AFTER_MS),
-  "export-file": absolutePath.default(LAN_EXPORT_FILE),
+    .default([])
+    .meta({
+      description: `DNS servers that the hosts are told, at most ${MOST_DNS_SERVERS}; RFC 8106.`,
+      example: '["2001:db8::53"]',
+    }),
+  "dead-after": seconds(LONGEST_DEAD_AFTER)
+    .prefault(DEAD_AFTER)
+    .meta({
+      description: "After how long without tunnel hosts are told to use another router; 0: never.",
+      example: "1800",
+    }),
+  "export-file": absolutePath
+    .default(LAN_EXPORT_FILE)
+    .meta({
+      description: 'Where `lan-mode = "export"` writes.',
+      example: '"/run/hometun/lan.json"',
+    }),
 });
 
 /** `lan` and `lan-mode`, for the table they stand in. */
@@ -58,8 +75,18 @@ export const lanFields = {
       if (typeof raw === "string") return { interfaces: [raw] };
       return Array.isArray(raw) ? { interfaces: raw } : raw;
     }, lanTable)
-    .optional(),
-  "lan-mode": word(["built-in", "export"]).optional(),
+    .optional()
+    .meta({
+      description:
+        "The LAN: each interface gets a /64 of the home's prefixes, by Router Advertisements. Absent: hometun leaves the LAN alone.",
+      expected: "an interface name, a list of them, or a table `[lan]`",
+      example: '"eth1"',
+    }),
+  "lan-mode": word(["built-in", "export"]).optional().meta({
+    description:
+      "Who tells the hosts: hometun itself, or another daemon by the file that hometun writes. With `lan` by default `built-in`.",
+    example: '"export"',
+  }),
 };
 
 /** The LAN that such fields ask for, if one. */

@@ -3,7 +3,7 @@
 import { z } from "zod";
 import { NEGOTIABLE_SUITES, WIDEST_SUITE } from "../ikev2/default-settings.ts";
 import type { SecurityAssociationKeys, Suite } from "../tunnel/tunnel.ts";
-import { bool, chosen, integer, secretField, table, word } from "./schema.ts";
+import { type Alternatives, bool, chosen, integer, secretField, table, word } from "./schema.ts";
 
 /** Keys that stand in the file, one security association for each direction as the file's owner sees them. */
 export interface ManualKeys {
@@ -34,14 +34,41 @@ export const SUITE_SECRETS: Readonly<Record<Suite, SuiteSecrets>> = {
 export const SUITES = Object.keys(SUITE_SECRETS) as Suite[];
 
 const common = {
-  spi: integer(SMALLEST_SPI, LARGEST_SPI, "a Security Parameters Index"),
-  suite: word(SUITES),
-  "extended-sequence-numbers": bool.default(true),
+  spi: integer(SMALLEST_SPI, LARGEST_SPI, "a Security Parameters Index").meta({
+    description:
+      "The number by which the receiver finds the security association; RFC 4301 section 4.1.",
+    example: "0x0000c001",
+  }),
+  suite: word(SUITES).meta({
+    description:
+      "How packets are encrypted and authenticated. A manual AES-GCM key serves for one start only (RFC 8221 section 5); CBC with HMAC keeps its keys.",
+    example: '"aes-cbc-256-hmac-sha2-256-128"',
+  }),
+  "extended-sequence-numbers": bool
+    .default(true)
+    .meta({
+      description:
+        "Sequence numbers of 64 bits instead of 32; RFC 4303 section 2.2.1. The same at both ends.",
+      example: "true",
+    }),
 };
 
-const bySuite = new Map(
-  SUITES.map((suite) => [suite as unknown, suiteTable(SUITE_SECRETS[suite])]),
-);
+const encryptionKey = (octets: number) =>
+  hexField(octets).meta({
+    description: "The key that encrypts. Secret.",
+    example: '"64 hexadecimal digits"',
+  });
+const salt = (octets: number) =>
+  hexField(octets).meta({
+    description: "The four octets before each nonce of AES-GCM; RFC 4106 section 4. Secret.",
+  });
+const integrityKey = (octets: number) =>
+  hexField(octets).meta({
+    description: "The key that authenticates; AES-GCM needs none. Secret.",
+    example: '"64 hexadecimal digits"',
+  });
+
+const bySuite = new Map(SUITES.map((suite) => [suite as string, suiteTable(SUITE_SECRETS[suite])]));
 
 /** While the suite is unknown, what depends on it is not judged; it never passes, for the suite is a mistake. */
 const unknownSuite = table({
@@ -51,12 +78,25 @@ const unknownSuite = table({
   "integrity-key": z.unknown().optional(),
 }).transform(() => z.NEVER as SecurityAssociationKeys);
 
-const securityAssociation = chosen(({ suite }) => bySuite.get(suite) ?? unknownSuite);
+const securityAssociation = chosen(
+  ({ suite }) => (typeof suite === "string" ? bySuite.get(suite) : undefined) ?? unknownSuite,
+  { key: "suite", schemas: bySuite },
+);
 
 const manualKeys = table({
-  mode: word(["manual"]).default("manual"),
-  outbound: securityAssociation,
-  inbound: securityAssociation,
+  mode: word(["manual"])
+    .default("manual")
+    .meta({
+      description:
+        "`manual`: the keys stand in this file. `ikev2`: the two ends negotiate them, and the server assigns prefixes and addresses (docs/ikev2.md).",
+      example: '"manual"',
+    }),
+  outbound: securityAssociation.meta({
+    description: "What this end sends; the other end has the same under `inbound`.",
+  }),
+  inbound: securityAssociation.meta({
+    description: "What this end receives; the other end has the same under `outbound`.",
+  }),
 }).superRefine(({ outbound, inbound }, context) => {
   // With AES-GCM a nonce could come twice under one key; with CBC a packet could be sent back to its sender.
   if (hexText(outbound.encryptionKey) !== hexText(inbound.encryptionKey)) return;
@@ -73,10 +113,19 @@ const otherMode = z.looseObject({ mode: word(["manual", "ikev2"]) }).transform((
 export function keysTable<Negotiated>(
   negotiated: z.ZodType<Negotiated>,
 ): z.ZodType<ManualKeys | Negotiated> {
+  const schemas = byMode<z.ZodType>({ manual: manualKeys, ikev2: negotiated });
   return chosen(({ mode }): z.ZodType<ManualKeys | Negotiated> => {
     if (mode === "ikev2") return negotiated;
     return mode === undefined || mode === "manual" ? manualKeys : otherMode;
-  });
+  }, schemas).meta({ description: "Whom to believe, and what protects the packets." });
+}
+
+/** What depends on `[keys]`' mode, in the table itself and wherever else. */
+export function byMode<Schema extends z.ZodType>(schemas: {
+  readonly manual: Schema;
+  readonly ikev2: Schema;
+}): Alternatives & { readonly schemas: ReadonlyMap<string, Schema> } {
+  return { key: "keys.mode", schemas: new Map(Object.entries(schemas)) };
 }
 
 /** Suites that ESP may be protected with. */
@@ -101,12 +150,11 @@ export function hexText(octets: Uint8Array): string {
 }
 
 function suiteTable(secrets: SuiteSecrets): z.ZodType<SecurityAssociationKeys> {
-  const shape = { ...common, key: hexField(secrets.key) };
-  const companion = hexField(secrets.companion);
+  const shape = { ...common, key: encryptionKey(secrets.key) };
   const schema =
     secrets.companionName === "salt"
-      ? table({ ...shape, salt: companion })
-      : table({ ...shape, "integrity-key": companion });
+      ? table({ ...shape, salt: salt(secrets.companion) })
+      : table({ ...shape, "integrity-key": integrityKey(secrets.companion) });
   return schema.transform((fields) => ({
     spi: fields.spi,
     suite: fields.suite,

@@ -61,11 +61,30 @@ const publicKey = field("an Ed25519 or P-256 public key in base64", (raw) => {
   }
 });
 
+const PSK_FILE = {
+  description: "The file of a key that both ends share: at least 16 octets, in one line.",
+  example: '"/etc/hometun/alice.psk"',
+};
+
 const common = {
-  mode: word(["ikev2"]),
-  identity,
-  "rekey-packets": integer(SMALLEST_LIMIT, LARGEST_SEQUENCE, "packets").default(USUAL_PACKETS),
-  "rekey-octets": integer(SMALLEST_LIMIT, Number.MAX_SAFE_INTEGER, "octets").default(USUAL_OCTETS),
+  mode: word(["ikev2"]).meta({
+    description:
+      "`manual`: the keys stand in this file. `ikev2`: the two ends negotiate them, and the server assigns prefixes and addresses (docs/ikev2.md).",
+    example: '"ikev2"',
+  }),
+  identity: identity.meta({
+    description: "The home's name, which it proves; the same in both files.",
+    example: '"alice.example"',
+  }),
+  "rekey-packets": integer(SMALLEST_LIMIT, LARGEST_SEQUENCE, "packets")
+    .default(USUAL_PACKETS)
+    .meta({
+      description: "How many packets are sent with one pair of keys before others are negotiated.",
+      example: "2147483648",
+    }),
+  "rekey-octets": integer(SMALLEST_LIMIT, Number.MAX_SAFE_INTEGER, "octets")
+    .default(USUAL_OCTETS)
+    .meta({ description: "The same in octets; whichever comes first.", example: "1099511627776" }),
 };
 
 const softLimitOf = (fields: { "rekey-packets": number; "rekey-octets": number }): SoftLimit => ({
@@ -76,10 +95,24 @@ const softLimitOf = (fields: { "rekey-packets": number; "rekey-octets": number }
 /** The client's table. */
 export const negotiatedKeysTable: z.ZodType<NegotiatedKeys> = table({
   ...common,
-  "server-identity": identity,
-  "psk-file": absolutePath.optional(),
-  "private-key-file": absolutePath.optional(),
-  "server-public-key": publicKey.optional(),
+  "server-identity": identity.meta({
+    description: "The name that the server must prove.",
+    example: '"server.example"',
+  }),
+  "psk-file": absolutePath.optional().meta(PSK_FILE),
+  "private-key-file": absolutePath
+    .optional()
+    .meta({
+      description:
+        "Instead of `psk-file`, with `server-public-key`: the file of the home's private key in PEM, Ed25519 or P-256.",
+      example: '"/etc/hometun/key.pem"',
+    }),
+  "server-public-key": publicKey
+    .optional()
+    .meta({
+      description: "The server's public key: what stands between the dashes of its PEM file.",
+      example: '"MCowBQYDK2VwAyEA..."',
+    }),
 }).transform((fields, context): NegotiatedKeys => {
   const pskFile = fields["psk-file"];
   const privateKeyFile = fields["private-key-file"];
@@ -101,8 +134,14 @@ export const negotiatedKeysTable: z.ZodType<NegotiatedKeys> = table({
 /** A home's table in the server's files. */
 export const homeNegotiatedKeysTable: z.ZodType<HomeNegotiatedKeys> = table({
   ...common,
-  "psk-file": absolutePath.optional(),
-  "public-key": publicKey.optional(),
+  "psk-file": absolutePath.optional().meta(PSK_FILE),
+  "public-key": publicKey
+    .optional()
+    .meta({
+      description:
+        "Instead of `psk-file`: the home's public key, what stands between the dashes of its PEM file.",
+      example: '"MCowBQYDK2VwAyEA..."',
+    }),
 }).transform((fields, context): HomeNegotiatedKeys => {
   const pskFile = fields["psk-file"];
   const peerKey = fields["public-key"];
@@ -123,8 +162,17 @@ export const homeNegotiatedKeysTable: z.ZodType<HomeNegotiatedKeys> = table({
 
 /** The server's table `[ikev2]`. */
 export const serverIdentityTable: z.ZodType<ServerIdentity> = table({
-  identity,
-  "private-key-file": absolutePath.optional(),
+  identity: identity.meta({
+    description: "The server's name, which it proves.",
+    example: '"server.example"',
+  }),
+  "private-key-file": absolutePath
+    .optional()
+    .meta({
+      description:
+        "The file of its private key in PEM, Ed25519 or P-256. Needed when a home has a `public-key`.",
+      example: '"/etc/hometun/key.pem"',
+    }),
 }).transform((fields) => ({
   identity: fields.identity,
   privateKeyFile: fields["private-key-file"],

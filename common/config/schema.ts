@@ -1,6 +1,9 @@
 /**
  * The pieces both daemons' configuration schemas are made of: TOML text in, checked values or every mistake out.
  * A piece says what it expects in words, so that a message never speaks of validators.
+ *
+ * Each key of a table has `.meta({ description, example })`: what it is for, and a value as TOML writes it.
+ * docs/configuration.md is made of them (`npm run docs`).
  */
 
 import { parse, TomlError } from "smol-toml";
@@ -115,11 +118,18 @@ export function table<Shape extends z.core.$ZodLooseShape>(shape: Shape) {
   });
 }
 
+/** What `chosen` chooses from, for the reference: the key that decides, and the schema for each of its values. */
+export interface Alternatives {
+  readonly key: string;
+  readonly schemas: ReadonlyMap<string, z.ZodType>;
+}
+
 /** The schema that fits a value is chosen by looking at it: the length of a key by its suite. */
 export function chosen<Value>(
   choose: (raw: Readonly<Record<string, unknown>>) => z.ZodType<Value>,
+  alternatives: Alternatives,
 ) {
-  return z.unknown().transform((raw, context): Value => {
+  const choice = z.unknown().transform((raw, context): Value => {
     const isTable = typeof raw === "object" && raw !== null && !Array.isArray(raw);
     const result = choose(isTable ? (raw as Record<string, unknown>) : {}).safeParse(raw);
     if (result.success) return result.data;
@@ -131,6 +141,7 @@ export function chosen<Value>(
     }
     return z.NEVER;
   });
+  return choice.meta({ alternatives });
 }
 
 /** A list whose elements all obey `element`; refused when it has fewer than `least`. */
@@ -141,12 +152,13 @@ export function list<Element extends z.ZodType>(element: Element, expected: stri
       : `expected ${expected}, got ${describe(input)}`;
   return z
     .array(element, { error: (issue) => wrong(issue.input) })
-    .min(least, { error: `expected ${expected}, got an empty list` });
+    .min(least, { error: `expected ${expected}, got an empty list` })
+    .meta({ expected });
 }
 
 /** One value, read by `read` and named by `expected` in messages. */
 export function field<Value>(expected: string, read: Read<Value>, show = describe) {
-  return z.unknown().transform((raw, context): Value => {
+  const value = z.unknown().transform((raw, context): Value => {
     const { value, detail } = attempt(read, raw);
     if (value !== undefined) return value;
     const message =
@@ -156,6 +168,7 @@ export function field<Value>(expected: string, read: Read<Value>, show = describ
     context.addIssue({ code: "custom", message });
     return z.NEVER;
   });
+  return value.meta({ expected });
 }
 
 /** Like `field`, where a wrong value may be a secret in the wrong place: it is never shown. */
@@ -165,7 +178,7 @@ export function secretField<Value>(expected: string, read: Read<Value>) {
 
 export const bool = field("true or false", (raw) => (typeof raw === "boolean" ? raw : undefined));
 
-/** Seconds in the file, milliseconds inside. */
+/** Seconds in the file, milliseconds inside; a default is given by `prefault`, as the file would have it. */
 export function seconds(most: number) {
   return integer(0, most, "seconds").transform((value) => value * 1_000);
 }
@@ -267,9 +280,23 @@ export type DataPlaneSetting = (typeof DATA_PLANES)[number];
 export const dataPlane = word(DATA_PLANES);
 
 export const logTable = table({
-  level: word(LOG_LEVELS).default("info"),
-  format: word(LOG_FORMATS).default("auto"),
-}).prefault({});
+  level: word(LOG_LEVELS)
+    .default("info")
+    .meta({
+      description:
+        "The least serious lines that are written. `info` has changes of state, `debug` each message.",
+      example: '"info"',
+    }),
+  format: word(LOG_FORMATS)
+    .default("auto")
+    .meta({
+      description:
+        "How lines look: for people, or one JSON object each. `auto`: for people on a terminal, else JSON.",
+      example: '"json"',
+    }),
+})
+  .prefault({})
+  .meta({ description: "What the daemon writes to standard error, where the journal finds it." });
 
 /** The first of the addresses of a prefix that is not the subnet-router anycast address. */
 export function firstHost(prefix: Ipv6Prefix): Ipv6Address {
