@@ -148,8 +148,8 @@ export class IkeInitiator {
       initialContact: how.isFresh && this.#options.initialContact,
       link: this.#linkId === undefined ? link : { ...link, linkId: this.#linkId },
     };
-    const role = { kind: "home", options, path: this.#path } as const;
-    const session = new IkeSession(role, this.#settings, this.#ports);
+    const parts = { settings: this.#settings, ports: this.#ports };
+    const session = IkeSession.ofHome(options, this.#path, parts);
     const id = this.#nextId++ as AttemptId;
     this.#attempts.push({ id, session });
     this.#done(id, session, session.handle({ kind: "start" }, now), now);

@@ -16,10 +16,11 @@ import {
   processIkeSaInitRequest,
 } from "./exchanges/ike-sa-init.ts";
 import { formatIdentification } from "./identity.ts";
-import { IkeSession, NONCE_LENGTH } from "./ike-session.ts";
+import { IkeSession } from "./ike-session.ts";
 import { beginKeyAgreement } from "./key-agreement.ts";
 import type { Path } from "./nat-detection.ts";
 import { compareOctets } from "./selectors.ts";
+import { NONCE_LENGTH } from "./session/context.ts";
 import type {
   Directory,
   MessageInput,

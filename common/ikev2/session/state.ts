@@ -1,17 +1,20 @@
 /** What a session remembers: its phase, its tasks, its IKE SAs and Child SAs. */
 
-import type { Instant } from "../time.ts";
-import type { Group, IkeSuite } from "./algorithms.ts";
-import type { ChildPart } from "./exchanges/ike-auth.ts";
-import type { Hello, InitiatorStart } from "./exchanges/ike-sa-init.ts";
-import type { IkeSa } from "./ike-sa.ts";
-import type { KeyAgreement } from "./key-agreement.ts";
-import type { Nonces } from "./keys.ts";
-import type { Path } from "./nat-detection.ts";
-import type { Retransmission } from "./retransmission.ts";
-import type { ChildSa, Directory, HomeOptions } from "./session-types.ts";
-import type { IkeSpi } from "./wire/header.ts";
-import type { TrafficSelector } from "./wire/payloads/traffic-selectors.ts";
+import type { Instant } from "../../time.ts";
+import type { Group, IkeSuite } from "../algorithms.ts";
+import type { ChildPart } from "../exchanges/ike-auth.ts";
+import type { Hello, InitiatorStart } from "../exchanges/ike-sa-init.ts";
+import type { IkeSa } from "../ike-sa.ts";
+import type { KeyAgreement } from "../key-agreement.ts";
+import type { Nonces } from "../keys.ts";
+import type { Path } from "../nat-detection.ts";
+import type { Retransmission } from "../retransmission.ts";
+import type { ChildSa, Directory, HomeOptions } from "../session-types.ts";
+import type { IkeSpi } from "../wire/header.ts";
+import type { TrafficSelector } from "../wire/payloads/traffic-selectors.ts";
+
+/** How long a replaced SA is kept that the peer should have deleted. */
+export const REPLACED_MS = 60_000;
 
 export type Task =
   | { readonly kind: "rekey-child"; readonly spi: number; readonly group?: Group }
@@ -25,17 +28,12 @@ export type Task =
   | { readonly kind: "information"; readonly authLifetime?: number }
   | { readonly kind: "close" };
 
-export interface QueuedTask {
-  readonly task: Task;
-  readonly notBefore: Instant | undefined;
-}
-
 /** A request of ours that is not answered yet, with what its answer needs. */
 export type PendingExchange =
   | { readonly kind: "auth"; readonly spi: number }
   | {
       readonly kind: "child";
-      readonly task: Task;
+      readonly task: Extract<Task, { kind: "rekey-child" | "create-child" }>;
       readonly spi: number;
       readonly nonce: Uint8Array;
       readonly agreement: KeyAgreement | undefined;
@@ -44,7 +42,7 @@ export type PendingExchange =
     }
   | {
       readonly kind: "ike";
-      readonly task: Task;
+      readonly task: Extract<Task, { kind: "rekey-ike" }>;
       readonly spi: IkeSpi;
       readonly nonce: Uint8Array;
       readonly agreement: KeyAgreement;
@@ -116,5 +114,5 @@ export interface AcceptedInit {
 }
 
 export type SessionRole =
-  | { readonly kind: "home"; readonly options: HomeOptions; readonly path: Path }
+  | { readonly kind: "home"; readonly options: HomeOptions }
   | { readonly kind: "gateway"; readonly directory: Directory };

@@ -1,0 +1,90 @@
+/** The Child SAs of a session. A rekey makes another beside the old one, which its maker then deletes. */
+
+import { type Instant, later } from "../../time.ts";
+import type { ChildSa, SessionEffect } from "../session-types.ts";
+import { type ChildRecord, REPLACED_MS } from "./state.ts";
+
+/** What an authenticated peer can make us hold. */
+const MAXIMUM_CHILDREN = 8;
+
+export class ChildSas {
+  readonly #emit: (effect: SessionEffect) => void;
+  /** Bounded by `MAXIMUM_CHILDREN` where the peer asks. */
+  #records: ChildRecord[] = [];
+
+  constructor(emit: (effect: SessionEffect) => void) {
+    this.#emit = emit;
+  }
+
+  get all(): readonly ChildRecord[] {
+    return this.#records;
+  }
+
+  get isFull(): boolean {
+    return this.#records.length >= MAXIMUM_CHILDREN;
+  }
+
+  /** By where we receive. */
+  find(spi: number): ChildRecord | undefined {
+    return this.#records.find(({ sa }) => sa.inbound.spi === spi);
+  }
+
+  /** By where the peer receives, which is how it names them. */
+  findOutbound(spi: number | undefined): ChildRecord | undefined {
+    return this.#records.find(({ sa }) => sa.outbound.spi === spi);
+  }
+
+  includes(record: ChildRecord): boolean {
+    return this.#records.includes(record);
+  }
+
+  add(
+    sa: ChildSa,
+    how: { readonly replaces?: number | undefined; readonly outbound: "now" | "deferred" },
+  ): ChildRecord {
+    const record: ChildRecord = {
+      sa,
+      state: "installed",
+      successor: undefined,
+      rival: undefined,
+      overdueAt: undefined,
+    };
+    this.#records.push(record);
+    const { replaces, outbound } = how;
+    this.#emit({ kind: "child-created", child: sa, replaces, outbound });
+    return record;
+  }
+
+  /** It has a successor; who made that deletes this, or else we do after a while. */
+  replace(record: ChildRecord, now: Instant): void {
+    record.state = "replaced";
+    record.overdueAt = later(now, REPLACED_MS);
+  }
+
+  /** SPIs of those that the peer should have deleted long ago. */
+  takeOverdue(now: Instant): number[] {
+    const overdue = this.#records.filter(
+      ({ overdueAt }) => overdueAt !== undefined && overdueAt <= now,
+    );
+    for (const record of overdue) record.overdueAt = undefined;
+    return overdue.map(({ sa }) => sa.inbound.spi);
+  }
+
+  /** By where we receive. */
+  remove(spis: readonly number[]): void {
+    for (const spi of spis) {
+      const record = this.find(spi);
+      if (record === undefined) continue;
+      this.#records = this.#records.filter((one) => one !== record);
+      const { successor } = record;
+      if (successor !== undefined && this.includes(successor)) {
+        this.#emit({ kind: "child-outbound", spi: successor.sa.inbound.spi });
+      }
+      this.#emit({ kind: "child-deleted", spi });
+    }
+  }
+
+  removeAll(): void {
+    this.remove(this.#records.map(({ sa }) => sa.inbound.spi));
+  }
+}
