@@ -50,6 +50,7 @@ class Homes {
     const openTransform = openNodeTransform(randomBytes);
     this.#server = config.address;
     this.#homes = config.homes.map((home) => {
+      if (home.keys.mode !== "manual") throw new Error(`${home.name} negotiates its keys`);
       // What the server receives with is what the home sends with.
       const { inbound: up, outbound: down } = home.keys;
       const limit = Number.MAX_SAFE_INTEGER;
