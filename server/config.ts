@@ -151,19 +151,15 @@ const homeTableWith = (link: {
       description: "The home's IPv6 prefixes: routed to it, and the only ones it may send from.",
       example: '["2001:db8:a::/56"]',
     }),
-    interface: interfaceName
-      .optional()
-      .meta({
-        description:
-          "The interface's name. Absent: `interface-prefix` and the home's name; a long one is cut and ends in a digest.",
-        example: '"ht-alice"',
-      }),
-    mtu: mtu
-      .optional()
-      .meta({
-        description: "The tunnel's, in octets. Absent: what fits the uplink.",
-        example: "1400",
-      }),
+    interface: interfaceName.optional().meta({
+      description:
+        "The interface's name. Absent: `interface-prefix` and the home's name; a long one is cut and ends in a digest.",
+      example: '"ht-alice"',
+    }),
+    mtu: mtu.optional().meta({
+      description: "The tunnel's, in octets. Absent: what fits the uplink.",
+      example: "1400",
+    }),
     keys: keysTable(homeNegotiatedKeysTable),
   }).transform(
     (fields): HomeFields => ({
@@ -200,7 +196,7 @@ const advertisementsTable = table({
     .meta({ description: "Neighbor Advertisements taken per second.", example: "10" }),
   burst: integer(1, MOST_ADVERTISEMENTS)
     .default(20)
-    .meta({ description: "How many at once.", example: "20" }),
+    .meta({ description: "How many of them at once.", example: "20" }),
 });
 
 export const serverTable = table({
@@ -208,78 +204,55 @@ export const serverTable = table({
     description: "Our static IPv4 address, from which ESP is sent.",
     example: '"203.0.113.1"',
   }),
-  homes: absolutePath
-    .optional()
-    .meta({
-      description:
-        "The directory of the homes' files, `*.toml`. Absent: `/etc/hometun/homes`, if there is one.",
-      example: '"/etc/hometun/homes"',
-    }),
-  home: list(homeTable, "a list of tables [[home]]")
-    .default([])
-    .meta({
-      description:
-        "Homes in this file instead of one file each; it then holds keys and wants mode 0600.",
-    }),
-  encapsulations: list(encapsulation, 'a list of "udp" and "esp"', 1)
-    .default(["udp", "esp"])
-    .meta({
-      description: "What homes may use. What is not in the list is not listened for.",
-      example: '["udp", "esp"]',
-    }),
-  "allow-private-endpoints": bool
-    .default(false)
-    .meta({
-      description:
-        "Whether a home may state an address of 10.0.0.0/8 and the like (RFC 1918, RFC 6598): for networks in which the server reaches them.",
-      example: "true",
-    }),
-  "shared-endpoints": bool
-    .default(false)
-    .meta({
-      description:
-        "Whether a home may state the confirmed address of another: for homes behind one NAT.",
-      example: "true",
-    }),
-  "clamp-mss": bool
-    .default(true)
-    .meta({
-      description:
-        "Whether TCP of hosts with a larger MTU is made to fit. Userspace data plane only: the kernel's does not.",
-      example: "true",
-    }),
-  advertisements: advertisementsTable
-    .prefault({})
-    .meta({
-      description:
-        "How often a home may say that it moved. Each home has its own measure; the others notice nothing.",
-    }),
-  ikev2: serverIdentityTable
-    .optional()
-    .meta({
-      description:
-        "Who the server is to homes that negotiate their keys; needed when there are any.",
-    }),
-  "state-directory": absolutePath
-    .default(SERVER_DEFAULTS.stateDirectory)
-    .meta({
-      description:
-        "Where sequence numbers and the homes' addresses live. With the same keys it must not be lost, nor restored from an older copy.",
-      example: '"/var/lib/hometun-server"',
-    }),
-  "data-plane": dataPlane
-    .default("auto")
-    .meta({
-      description:
-        "What carries the packets: the kernel (xfrm) or this process. `auto`: the kernel if it can.",
-      example: '"auto"',
-    }),
-  "control-socket": socketPath
-    .default(SERVER_DEFAULTS.controlSocket)
-    .meta({
-      description: "Where `hometun-server status` reaches the daemon.",
-      example: '"/run/hometun-server/server.sock"',
-    }),
+  homes: absolutePath.optional().meta({
+    description:
+      "The directory of the homes' files, `*.toml`. Absent: `/etc/hometun/homes`, if there is one.",
+    example: '"/etc/hometun/homes"',
+  }),
+  home: list(homeTable, "a list of tables [[home]]").default([]).meta({
+    description:
+      "Homes in this file instead of one file each; it then holds keys and wants mode 0600.",
+  }),
+  encapsulations: list(encapsulation, 'a list of "udp" and "esp"', 1).default(["udp", "esp"]).meta({
+    description: "What homes may use. What is not in the list is not listened for.",
+    example: '["udp", "esp"]',
+  }),
+  "allow-private-endpoints": bool.default(false).meta({
+    description:
+      "Whether a home may state an address of 10.0.0.0/8 and the like (RFC 1918, RFC 6598): for networks in which the server reaches them.",
+    example: "true",
+  }),
+  "shared-endpoints": bool.default(false).meta({
+    description:
+      "Whether a home may state the confirmed address of another: for homes behind one NAT.",
+    example: "true",
+  }),
+  "clamp-mss": bool.default(true).meta({
+    description:
+      "Whether TCP of hosts with a larger MTU is made to fit. Userspace data plane only: the kernel's does not.",
+    example: "true",
+  }),
+  advertisements: advertisementsTable.prefault({}).meta({
+    description:
+      "How often a home may say that it moved. Each home has its own measure; the others notice nothing.",
+  }),
+  ikev2: serverIdentityTable.optional().meta({
+    description: "Who the server is to homes that negotiate their keys; needed when there are any.",
+  }),
+  "state-directory": absolutePath.default(SERVER_DEFAULTS.stateDirectory).meta({
+    description:
+      "Where sequence numbers and the homes' addresses live. With the same keys it must not be lost, nor restored from an older copy.",
+    example: '"/var/lib/hometun-server"',
+  }),
+  "data-plane": dataPlane.default("auto").meta({
+    description:
+      "What carries the packets: the kernel (xfrm) or this process. `auto`: the kernel if it can.",
+    example: '"auto"',
+  }),
+  "control-socket": socketPath.default(SERVER_DEFAULTS.controlSocket).meta({
+    description: "Where `hometun-server status` reaches the daemon.",
+    example: '"/run/hometun-server/server.sock"',
+  }),
   ...metricsFields,
   "interface-prefix": interfacePrefix
     .default(SERVER_DEFAULTS.interfacePrefix)

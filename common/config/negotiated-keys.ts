@@ -61,9 +61,11 @@ const publicKey = field("an Ed25519 or P-256 public key in base64", (raw) => {
   }
 });
 
+/** RFC 8410 section 10.1. */
+const RFC_8410_KEY = '"MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE="';
 const PSK_FILE = {
-  description: "The file of a key that both ends share: at least 16 octets, in one line.",
-  example: '"/etc/hometun/alice.psk"',
+  description:
+    'The file of a key that both ends share, such as "/etc/hometun/alice.psk": at least 16 octets, in one line.',
 };
 
 const common = {
@@ -100,19 +102,15 @@ export const negotiatedKeysTable: z.ZodType<NegotiatedKeys> = table({
     example: '"server.example"',
   }),
   "psk-file": absolutePath.optional().meta(PSK_FILE),
-  "private-key-file": absolutePath
-    .optional()
-    .meta({
-      description:
-        "Instead of `psk-file`, with `server-public-key`: the file of the home's private key in PEM, Ed25519 or P-256.",
-      example: '"/etc/hometun/key.pem"',
-    }),
-  "server-public-key": publicKey
-    .optional()
-    .meta({
-      description: "The server's public key: what stands between the dashes of its PEM file.",
-      example: '"MCowBQYDK2VwAyEA..."',
-    }),
+  "private-key-file": absolutePath.optional().meta({
+    description:
+      "Instead of `psk-file`, with `server-public-key`: the file of the home's private key in PEM, Ed25519 or P-256.",
+    example: '"/etc/hometun/key.pem"',
+  }),
+  "server-public-key": publicKey.optional().meta({
+    description: "The server's public key: what stands between the dashes of its PEM file.",
+    example: RFC_8410_KEY,
+  }),
 }).transform((fields, context): NegotiatedKeys => {
   const pskFile = fields["psk-file"];
   const privateKeyFile = fields["private-key-file"];
@@ -135,13 +133,11 @@ export const negotiatedKeysTable: z.ZodType<NegotiatedKeys> = table({
 export const homeNegotiatedKeysTable: z.ZodType<HomeNegotiatedKeys> = table({
   ...common,
   "psk-file": absolutePath.optional().meta(PSK_FILE),
-  "public-key": publicKey
-    .optional()
-    .meta({
-      description:
-        "Instead of `psk-file`: the home's public key, what stands between the dashes of its PEM file.",
-      example: '"MCowBQYDK2VwAyEA..."',
-    }),
+  "public-key": publicKey.optional().meta({
+    description:
+      "Instead of `psk-file`: the home's public key, what stands between the dashes of its PEM file.",
+    example: RFC_8410_KEY,
+  }),
 }).transform((fields, context): HomeNegotiatedKeys => {
   const pskFile = fields["psk-file"];
   const peerKey = fields["public-key"];
@@ -166,13 +162,11 @@ export const serverIdentityTable: z.ZodType<ServerIdentity> = table({
     description: "The server's name, which it proves.",
     example: '"server.example"',
   }),
-  "private-key-file": absolutePath
-    .optional()
-    .meta({
-      description:
-        "The file of its private key in PEM, Ed25519 or P-256. Needed when a home has a `public-key`.",
-      example: '"/etc/hometun/key.pem"',
-    }),
+  "private-key-file": absolutePath.optional().meta({
+    description:
+      "The file of its private key in PEM, Ed25519 or P-256. Needed when a home has a `public-key`.",
+    example: '"/etc/hometun/key.pem"',
+  }),
 }).transform((fields) => ({
   identity: fields.identity,
   privateKeyFile: fields["private-key-file"],
