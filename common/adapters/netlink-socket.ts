@@ -7,9 +7,10 @@ import { readdirSync } from "node:fs";
 import { createNetlink, type NetlinkMessage, type NetlinkSocket, Protocol } from "netlink";
 import { SystemError } from "../errors.ts";
 import { decodeAcknowledgement } from "../rtnetlink/acknowledgement.ts";
-import { checked, errnoName, libcCalls, PERMISSION_HINTS } from "./linux/libc.ts";
+import { errnoName, libcCalls, PERMISSION_HINTS } from "./linux/libc.ts";
+import { setNetlinkOptions } from "./linux/netlink-options.ts";
 import { Slab } from "./linux/slab.ts";
-import { AF_NETLINK, SO_RCVBUFFORCE, SOL_SOCKET } from "./linux/socket-numbers.ts";
+import { AF_NETLINK } from "./linux/socket-numbers.ts";
 
 /** Message types, linux/rtnetlink.h. */
 export const RouteMessageType = {
@@ -53,14 +54,8 @@ export interface RouteReply {
 
 const REQUEST_TIMEOUT = 2_000; // milliseconds; the kernel answers within one, unless rtnl is held
 const DUMP_ATTEMPTS = 4;
-const RECEIVE_BUFFER = 4 * 2 ** 20; // octets; takes memory only while messages wait
 const MESSAGE_ERROR = 2; // NLMSG_ERROR
 const FLAG_DUMP_INTERRUPTED = 0x10;
-const SOL_NETLINK = 270;
-const NETLINK_NO_ENOBUFS = 5;
-const NETLINK_CAP_ACK = 10;
-const NETLINK_EXT_ACK = 11;
-const NETLINK_GET_STRICT_CHK = 12;
 
 export class RouteSocket {
   #requests: NetlinkSocket;
@@ -203,7 +198,7 @@ function openSocket(operation: string, ref: boolean, protocol = Protocol.ROUTE):
     throw new SystemError(operation, codeOf(cause) ?? "unknown", { cause });
   }
   try {
-    setOptions(fileDescriptorOf(socket, operation), operation);
+    setNetlinkOptions(fileDescriptorOf(socket, operation), operation);
     return socket;
   } catch (error) {
     socket.close();
@@ -222,25 +217,6 @@ function onFailure(socket: NetlinkSocket, listener: () => void): void {
       listener();
     });
   });
-}
-
-/** Of a netlink socket, whoever opened it. Throws `SystemError`. */
-export function setOptions(fd: number, operation: string): void {
-  // An overrun of the receive buffer (ENOBUFS) aborts Node inside the package, so the kernel must not report it.
-  // Nothing is lost by that: messages are dropped only while others wait to be read, and whoever reads those asks
-  // for the present state afterwards.
-  checked(setOption(fd, SOL_NETLINK, NETLINK_NO_ENOBUFS, 1), operation);
-  // The rest makes errors better and may be missing: old kernels, no CAP_NET_ADMIN.
-  setOption(fd, SOL_NETLINK, NETLINK_EXT_ACK, 1);
-  setOption(fd, SOL_NETLINK, NETLINK_CAP_ACK, 1);
-  setOption(fd, SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1);
-  setOption(fd, SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER);
-}
-
-function setOption(fd: number, level: number, option: number, value: number): number {
-  const slab = new Slab(4);
-  slab.view.setInt32(0, value, true);
-  return libcCalls.setsockopt(fd, level, option, slab.address(0, 4), 4);
 }
 
 /** The package keeps its file descriptor to itself; the port it is bound to is unique and gives it away. */
