@@ -18,6 +18,7 @@ import type { Ipv4Address } from "../common/ip/address.ts";
 import { Icmpv6Type, withIcmpv6Checksum } from "../common/ip/icmpv6.ts";
 import type { InterfaceNeighborMessage } from "../common/nd/interface-neighbor-message.ts";
 import { openLog } from "../common/runtime/log.ts";
+import { NO_REPORT } from "../common/runtime/state-health.ts";
 import type { DataPlane, TunnelCounters } from "../common/tunnel/data-plane.ts";
 import type { TunnelName, TunnelSpec } from "../common/tunnel/tunnel.ts";
 import { loadConfig } from "../server/commands/load.ts";
@@ -89,13 +90,17 @@ async function main(count: number, directory: string): Promise<void> {
   const fail = (error: unknown): void => {
     throw error;
   };
-  const store = new EndpointStore(join(directory, "state", "endpoints"), fail);
+  const store = new EndpointStore(join(directory, "state", "endpoints"), {
+    ...NO_REPORT,
+    failing: fail,
+  });
   const probes: { readonly interfaceIndex: number; readonly icmp: Uint8Array }[] = [];
   const server = new TunnelServer({
     config,
     clock,
     dataPlane,
     store,
+    health: { problem: undefined },
     sendNeighbor: (interfaceIndex, _destination, icmp) => {
       probes.push({ interfaceIndex, icmp });
       return true;

@@ -7,8 +7,10 @@ import { runProgramOnce } from "../common/adapters/program.ts";
 import { RouterSocket } from "../common/adapters/router-socket.ts";
 import type { StateDirectory } from "../common/adapters/state-directory.ts";
 import type { Clock } from "../common/adapters/system-clock.ts";
-import { readTextFile, removeFile, replaceTextFile } from "../common/adapters/text-file.ts";
+import { keepAside, readTextFile, removeFile, replaceFile } from "../common/adapters/text-file.ts";
+import { SystemError } from "../common/errors.ts";
 import type { Logger } from "../common/runtime/log.ts";
+import type { StateHealth, StateReport } from "../common/runtime/state-health.ts";
 import type { ClientConfig } from "./config.ts";
 import { HomeFirewall } from "./firewall/firewall.ts";
 import { Hooks } from "./hooks/hooks.ts";
@@ -24,6 +26,7 @@ const GROUPS = [RouteGroup.link, RouteGroup.ipv6Address] as const;
 export interface LanAdapters {
   readonly socket: RouteSocket;
   readonly state: StateDirectory;
+  readonly health: StateHealth;
   readonly clock: Clock;
   readonly log: Logger;
 }
@@ -32,15 +35,16 @@ export interface LanAdapters {
 export function assembleLan(config: ClientConfig, adapters: LanAdapters): LanSide | undefined {
   const { lan, tunnel } = config;
   if (lan === undefined) return undefined;
-  const { socket, state, clock, log } = adapters;
+  const { socket, state, health, clock, log } = adapters;
   const tunnelAddress = tunnel.address;
   const links = openLanLinks(socket);
   const common = { config: lan, tunnelAddress, clock, links, enableForwarding, log };
   if (lan.mode === "export") {
-    const write = (text: string) => replaceTextFile(lan.exportFile, text, EXPORT_MODE);
+    const write = (text: string) => replaceFile(lan.exportFile, text, EXPORT_MODE);
     return new ExportedLan({ ...common, write });
   }
   const file = state.path("lan.json");
+  const report = health.of("lan.json");
   return new BuiltInLan({
     ...common,
     openRouter: (where, listeners) => new RouterSocket(where, listeners),
@@ -48,7 +52,8 @@ export function assembleLan(config: ClientConfig, adapters: LanAdapters): LanSid
     random: Math.random,
     memory: {
       read: () => readTextFile(file),
-      write: (text) => replaceTextFile(file, text),
+      write: (text) => reported(report, () => replaceFile(file, text)),
+      damaged: () => report.damaged(keepAside(file, clock.wall())),
     },
   });
 }
@@ -56,17 +61,19 @@ export function assembleLan(config: ClientConfig, adapters: LanAdapters): LanSid
 /** The firewall between tunnel and LAN, if there is to be one. */
 export function assembleFirewall(
   { firewall, tunnel }: ClientConfig,
-  { state, log }: Pick<LanAdapters, "state" | "log">,
+  { state, health, log }: Pick<LanAdapters, "state" | "health" | "log">,
 ): HomeFirewall {
   const file = state.path("firewall");
+  const report = health.of("firewall");
   return new HomeFirewall({
     config: firewall,
     interfaceName: tunnel.interfaceName,
     nft: (input) => runProgramOnce({ command: ["nft", "-f", "-"], input, timeoutMs: NFT_TIMEOUT }),
     marker: {
       exists: () => readTextFile(file) !== undefined,
-      set: () => replaceTextFile(file, ""),
-      remove: () => removeFile(file),
+      // The table stands without; it is only not taken down should `firewall = false` follow a crash.
+      set: () => void reported(report, () => replaceFile(file, "")),
+      remove: () => void reported(report, () => removeFile(file)),
     },
     log,
   });
@@ -79,4 +86,17 @@ export function assembleHooks(
 ): Hooks {
   const { interfaceName } = tunnel;
   return new Hooks({ config: hooks, interfaceName, server, clock, run: runProgramOnce, log });
+}
+
+/** Whether it was done; who looks after the state hears of it. */
+function reported(report: StateReport, work: () => void): boolean {
+  try {
+    work();
+    report.written();
+    return true;
+  } catch (error) {
+    if (!(error instanceof SystemError)) throw error;
+    report.failing(error);
+    return false;
+  }
 }

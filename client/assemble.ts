@@ -15,6 +15,7 @@ import { openTunnelLinks } from "../common/adapters/tunnel-link.ts";
 import { suitesOf } from "../common/config/keys.ts";
 import { done, refused } from "../common/control/protocol.ts";
 import type { Logger } from "../common/runtime/log.ts";
+import { StateHealth } from "../common/runtime/state-health.ts";
 import { Closers, Failure, type Task, untilAborted } from "../common/runtime/tasks.ts";
 import { VERSION } from "../common/version.ts";
 import { AddressWatcher } from "./address-watch/watcher.ts";
@@ -39,10 +40,13 @@ export function assemble(config: ClientConfig, log: Logger): Task[] {
       const closers = new Closers();
       try {
         const state = closers.add(openStateDirectory(config.stateDirectory));
-        const sequences = closers.add(new SequenceFile(state.path("sequence-numbers")));
+        const health = new StateHealth(log);
+        const sequences = closers.add(
+          new SequenceFile(state.path("sequence-numbers"), health.of("sequence-numbers")),
+        );
         const socket = closers.add(new RouteSocket());
         // Before there is a tunnel, and until there is none any more.
-        const firewall = closers.add(assembleFirewall(config, { state, log }));
+        const firewall = closers.add(assembleFirewall(config, { state, health, log }));
         await firewall.open();
         const dataPlane = await openDataPlane(planeSetting(config), {
           owner: "client",
@@ -79,6 +83,7 @@ export function assemble(config: ClientConfig, log: Logger): Task[] {
           ...(keyExchange === undefined ? {} : { keyExchange }),
           clock,
           dataPlane,
+          health,
           watcher,
           openNeighbors: (name, listeners) => new NeighborSocket(name, listeners),
           isRouter: () => readFileSync(FORWARDING, "utf8").trim() !== "0",
@@ -90,7 +95,7 @@ export function assemble(config: ClientConfig, log: Logger): Task[] {
         await home.open(failure.fail);
         const hooks = closers.add(assembleHooks(config, { clock, log }));
         home.observe((view) => hooks.follow(view));
-        const lan = assembleLan(config, { socket, state, clock, log });
+        const lan = assembleLan(config, { socket, state, health, clock, log });
         if (lan !== undefined) {
           closers.add(lan);
           await lan.open(home.view);

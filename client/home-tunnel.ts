@@ -60,6 +60,8 @@ export interface HomeTunnelParts {
   readonly config: ClientConfig;
   readonly clock: Clock;
   readonly dataPlane: DataPlane;
+  /** Whether state can be kept. */
+  readonly health: { readonly problem: string | undefined };
   /** The address watch: told to look, and how often it was. */
   readonly watcher: { hint(): void; readonly hints: number };
   /** Where keys and addresses come from; absent: from the configuration. */
@@ -191,6 +193,7 @@ export class HomeTunnel {
       confirmations: this.#confirmations,
       solicitations: this.#solicitationsSent,
       losses: this.#losses,
+      stateIsWritten: this.#parts.health.problem === undefined,
     };
   }
 
@@ -198,6 +201,7 @@ export class HomeTunnel {
   announce(): void {
     this.#parts.watcher.hint();
     this.#driver.feed({ kind: "announce" });
+    this.#parts.keyExchange?.hurry();
   }
 
   status(): ClientStatus {
@@ -238,7 +242,7 @@ export class HomeTunnel {
       hints: this.#parts.watcher.hints,
       traffic: trafficOf(dataPlane.counters(HOME_TUNNEL), wallOffset),
       keys: this.#parts.keyExchange?.status(),
-      problem: this.#parts.keyExchange?.problem ?? this.#problem,
+      problem: this.#parts.keyExchange?.problem ?? this.#problem ?? this.#parts.health.problem,
     };
   }
 

@@ -12,6 +12,8 @@ export interface ClientTotals {
   readonly solicitations: number;
   /** How often a confirmed server answered no more. */
   readonly losses: number;
+  /** False while what must outlive the daemon cannot be kept. */
+  readonly stateIsWritten: boolean;
 }
 
 export interface ClientMetricsParts {
@@ -33,6 +35,12 @@ export function clientMetrics({ process, tunnel }: ClientMetricsParts): Iterable
   process.describe(page);
   if (tunnel !== undefined) {
     describeState(page, tunnel.status());
+    page.single(
+      "hometun_client_state_written",
+      "gauge",
+      "0 while the state directory cannot be written, else 1",
+      tunnel.totals().stateIsWritten ? 1 : 0,
+    );
     describeAnnouncing(page, tunnel.status(), tunnel.totals());
     describeTraffic(page, tunnel.status());
   }

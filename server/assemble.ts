@@ -18,6 +18,7 @@ import { suitesOf } from "../common/config/keys.ts";
 import { done, JsonPieces, refused } from "../common/control/protocol.ts";
 import type { Ipv4Address } from "../common/ip/address.ts";
 import type { Logger } from "../common/runtime/log.ts";
+import { StateHealth } from "../common/runtime/state-health.ts";
 import { Closers, Failure, type Task, untilAborted } from "../common/runtime/tasks.ts";
 import type { TunnelName } from "../common/tunnel/tunnel.ts";
 import { VERSION } from "../common/version.ts";
@@ -41,10 +42,11 @@ export function assemble(config: ServerConfig, log: Logger): Task[] {
       const failure = new Failure();
       try {
         const state = closers.add(openStateDirectory(config.stateDirectory));
-        const sequences = closers.add(new SequenceFile(state.path("sequence-numbers")));
-        const store = new EndpointStore(state.path("endpoints"), (err) =>
-          log.error({ err }, "endpoints are not remembered"),
+        const health = new StateHealth(log);
+        const sequences = closers.add(
+          new SequenceFile(state.path("sequence-numbers"), health.of("sequence-numbers")),
         );
+        const store = new EndpointStore(state.path("endpoints"), health.of("endpoints"));
         const socket = closers.add(new RouteSocket());
         const dataPlane = await openDataPlane(planeSetting(config), {
           owner: "server",
@@ -77,6 +79,7 @@ export function assemble(config: ServerConfig, log: Logger): Task[] {
           clock,
           dataPlane,
           store,
+          health,
           sendNeighbor: (interfaceIndex, destination, icmp) =>
             sender.send(interfaceIndex, destination, icmp),
           pathMtu: async (address) => (await queryRoute(socket, address))?.mtu,

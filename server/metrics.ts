@@ -45,6 +45,8 @@ const NONE_REFUSED: Readonly<Record<Exclude<IntakeRefusal, "not-a-tunnel"> | End
 /** What the server counts of all homes together since it started, those that were removed included. */
 export interface ServerTotals {
   readonly dataPlane: DataPlaneStatus;
+  /** False while what must outlive the daemon cannot be kept. */
+  readonly stateIsWritten: boolean;
   readonly moves: number;
   /** Seconds from a home's advertisement to its answer from there. */
   readonly confirmations: Histogram;
@@ -94,6 +96,12 @@ function describeTotals(page: MetricsPage, totals: ServerTotals): void {
   page
     .metric("hometun_server_data_plane_info", "gauge", "What carries and encrypts; always 1")
     .add(1, label("kind", dataPlane.kind), label("crypto", dataPlane.crypto));
+  page.single(
+    "hometun_server_state_written",
+    "gauge",
+    "0 while the state directory cannot be written, else 1",
+    totals.stateIsWritten ? 1 : 0,
+  );
   page.single(
     "hometun_server_moves_total",
     "counter",

@@ -33,6 +33,8 @@ export interface ServerStatus {
   readonly startedAt: number;
   readonly address: Ipv4Address;
   readonly dataPlane: DataPlaneStatus;
+  /** Why state cannot be kept, in words, if it cannot. */
+  readonly problem?: string | undefined;
   /** All homes, by state. */
   readonly counts: HomeCounts;
   /** How many homes the query fits. */
@@ -122,6 +124,9 @@ export function formatServerStatus(status: ServerStatus, reading: Reading): stri
     [
       ["Daemon", `hometun-server ${status.version}, process ${status.pid}`],
       ["", `started ${describeSince(status.startedAt, reading)}`],
+      ...(status.problem === undefined
+        ? []
+        : [["Problem", style.bad(status.problem)] satisfies Fact]),
       ["Address", status.address],
       ["Data plane", describeDataPlane(status.dataPlane)],
       ["Homes", describeCounts(status.counts)],

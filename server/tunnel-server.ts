@@ -71,6 +71,8 @@ export interface TunnelServerParts {
   readonly clock: Clock;
   readonly dataPlane: DataPlane;
   readonly store: EndpointStore;
+  /** Whether state can be kept. */
+  readonly health: { readonly problem: string | undefined };
   /** Where the keys come from of homes that negotiate theirs; `prove` reads what they are believed by. */
   readonly keyExchange?: {
     readonly exchange: HomeKeyExchange;
@@ -300,6 +302,7 @@ export class TunnelServer implements MeteredServer {
     const { dataPlane } = this.#parts;
     return {
       dataPlane: dataPlaneStatusOf(dataPlane),
+      stateIsWritten: this.#parts.health.problem === undefined,
       moves: this.#moves,
       confirmations: this.#confirmations,
       advertisementsAccepted: this.#accepted,
@@ -321,7 +324,8 @@ export class TunnelServer implements MeteredServer {
       this.#summarizedAt = this.#ticks;
       this.#summary = `homes: ${describeCounts(this.status({ limit: 0 }).counts)}`;
     }
-    return this.#summary;
+    const { problem } = this.#parts.health;
+    return problem === undefined ? this.#summary : `${problem}; ${this.#summary}`;
   }
 
   async close(): Promise<void> {
@@ -508,6 +512,7 @@ export class TunnelServer implements MeteredServer {
     this.#tickedAt = now;
     this.#ticks += 1;
     dataPlane.flush();
+    this.#parts.store.flush();
     if (this.#round.length === 0) this.#round = [...this.#homes.values()];
     const share = Math.ceil(this.#homes.size / TICKS_A_ROUND);
     for (const home of this.#round.splice(0, share)) {
@@ -552,6 +557,7 @@ export class TunnelServer implements MeteredServer {
       startedAt: this.#startedAt,
       address: config.address,
       dataPlane: dataPlaneStatusOf(dataPlane),
+      problem: this.#parts.health.problem,
       counts,
       matching,
       unattributed: {

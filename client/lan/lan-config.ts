@@ -54,18 +54,14 @@ const lanTable = table({
       description: `DNS servers that the hosts are told, at most ${MOST_DNS_SERVERS}; RFC 8106.`,
       example: '["2001:db8::53"]',
     }),
-  "dead-after": seconds(LONGEST_DEAD_AFTER)
-    .prefault(DEAD_AFTER)
-    .meta({
-      description: "After how long without tunnel hosts are told to use another router; 0: never.",
-      example: "1800",
-    }),
-  "export-file": absolutePath
-    .default(LAN_EXPORT_FILE)
-    .meta({
-      description: 'Where `lan-mode = "export"` writes.',
-      example: '"/run/hometun/lan.json"',
-    }),
+  "dead-after": seconds(LONGEST_DEAD_AFTER).prefault(DEAD_AFTER).meta({
+    description: "After how long without tunnel hosts are told to use another router; 0: never.",
+    example: "1800",
+  }),
+  "export-file": absolutePath.default(LAN_EXPORT_FILE).meta({
+    description: 'Where `lan-mode = "export"` writes.',
+    example: '"/run/hometun/lan.json"',
+  }),
 });
 
 /** `lan` and `lan-mode`, for the table they stand in. */

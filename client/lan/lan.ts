@@ -54,7 +54,13 @@ export interface LanParts {
   /** From 0 to less than 1. */
   readonly random: () => number;
   /** What was told to hosts, kept over restarts. */
-  readonly memory: { read(): string | undefined; write(text: string): void };
+  readonly memory: {
+    read(): string | undefined;
+    /** Whether it could be. */
+    write(text: string): boolean;
+    /** What was read means nothing. */
+    damaged(): void;
+  };
   readonly log: Logger;
 }
 
@@ -155,7 +161,8 @@ export class BuiltInLan implements LanSide {
     if (text === undefined) return;
     const told = parseToldPrefixes(text);
     if (told === undefined) {
-      log.warn("the file of advertised prefixes is damaged: a former prefix is not withdrawn");
+      memory.damaged();
+      log.warn("whether a former prefix has to be withdrawn is not known");
       return;
     }
     const wall = clock.wall();
@@ -167,7 +174,7 @@ export class BuiltInLan implements LanSide {
   }
 
   #remember(): void {
-    const { memory, clock, log } = this.#parts;
+    const { memory, clock } = this.#parts;
     const wall = clock.wall();
     const all = new Map<string, ToldPrefix>();
     const now = this.#interfaces.flatMap((each) => each.told());
@@ -183,12 +190,7 @@ export class BuiltInLan implements LanSide {
     this.#told = [...all.values()];
     const text = formatToldPrefixes(this.#told);
     if (text === this.#written || (this.#told.length === 0 && this.#written === undefined)) return;
-    this.#written = text;
-    try {
-      memory.write(text);
-    } catch (err) {
-      log.warn({ err }, "cannot keep which prefixes were advertised");
-    }
+    if (memory.write(text)) this.#written = text;
   }
 }
 

@@ -3,18 +3,10 @@
  * rename, fsync of the directory.
  */
 
-import {
-  closeSync,
-  constants,
-  fsyncSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  writeSync,
-} from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
-import { dirname } from "node:path";
 import { SystemError } from "../errors.ts";
+import type { StateReport } from "../runtime/state-health.ts";
+import { replaceFile } from "./text-file.ts";
 
 /**
  * Lines are gathered while one write is under way, so that a burst costs two writes and not a thousand. What could not
@@ -23,32 +15,25 @@ import { SystemError } from "../errors.ts";
 export class JournalFile {
   readonly #path: string;
   readonly #contents: () => string;
-  readonly #failed: (error: SystemError) => void;
+  readonly #report: Pick<StateReport, "failing" | "written">;
   #handle: FileHandle | undefined;
   #pending = "";
   #rewriting = true;
   #writing: Promise<void> | undefined;
 
   /**
-   * `contents` is what a new file has to hold, and `failed` hears of each failure to write it: the owner goes on.
-   * The file is written anew at once.
+   * `contents` is what a new file has to hold. The file is written anew at once; `report` hears how that and all
+   * later writing fares, and the owner goes on.
    */
-  constructor(path: string, contents: () => string, failed: (error: SystemError) => void) {
+  constructor(
+    path: string,
+    contents: () => string,
+    report: Pick<StateReport, "failing" | "written">,
+  ) {
     this.#path = path;
     this.#contents = contents;
-    this.#failed = failed;
+    this.#report = report;
     this.#writing = this.#write();
-  }
-
-  /** The text of the file; empty when there is none. Throws `SystemError`. */
-  static read(path: string): string {
-    try {
-      return readFileSync(path, "utf8");
-    } catch (cause) {
-      const code = (cause as NodeJS.ErrnoException).code ?? "unknown";
-      if (code === "ENOENT") return "";
-      throw new SystemError(`read ${path}`, code, { cause });
-    }
   }
 
   /** Appends lines, each with its newline. They are durable after a while, or when `close` returns. */
@@ -63,6 +48,11 @@ export class JournalFile {
     this.#writing ??= this.#write();
   }
 
+  /** Tries again what could not be written. */
+  retry(): void {
+    if (this.#rewriting) this.rewrite();
+  }
+
   async close(): Promise<void> {
     await this.#writing;
     await this.#handle?.close();
@@ -73,10 +63,11 @@ export class JournalFile {
     await Promise.resolve();
     try {
       while (this.#pending !== "" || this.#rewriting) await this.#writeOnce();
+      this.#report.written();
     } catch (cause) {
       // A torn line would spoil the next one.
       this.#rewriting = true;
-      this.#failed(failure(this.#path, cause));
+      this.#report.failing(failure(this.#path, cause));
     } finally {
       this.#writing = undefined;
     }
@@ -98,25 +89,8 @@ export class JournalFile {
   }
 }
 
-function replaceFile(path: string, text: string): void {
-  const temporary = `${path}.new`;
-  const fd = openSync(temporary, "w", 0o600);
-  try {
-    writeSync(fd, text);
-    fsyncSync(fd);
-  } finally {
-    closeSync(fd);
-  }
-  renameSync(temporary, path);
-  const directory = openSync(dirname(path), constants.O_RDONLY);
-  try {
-    fsyncSync(directory);
-  } finally {
-    closeSync(directory);
-  }
-}
-
 function failure(path: string, cause: unknown): SystemError {
+  if (cause instanceof SystemError) return cause;
   const code = (cause as NodeJS.ErrnoException).code ?? "unknown";
   return new SystemError(`write ${path}`, code, { cause });
 }

@@ -79,6 +79,9 @@ const HOLD_GRACE = 3_000;
  */
 const AHEAD_EXTENDED = 2 ** 32;
 const AHEAD_32 = 2 ** 25;
+/** The share of those that is left when more are asked for, and when without them nothing more may be sent. */
+const EXTEND_BELOW = 1 / 2;
+const STOP_BELOW = 1 / 4;
 const NO_FAILURES: StateFailures = { tooOld: 0, replayed: 0, notAuthentic: 0 };
 const STATISTICS = "/proc/net/xfrm_stat";
 /** Linux's counters (Documentation/networking/xfrm_proc.rst) of packets no tunnel can be named for, by our names. */
@@ -275,7 +278,7 @@ export class KernelDataPlane implements DataPlane {
   }
 
   flush(): void {
-    this.#options.sequences.flush((error) => this.#tell({ kind: "failed", error }));
+    this.#options.sequences.flush();
   }
 
   async close(): Promise<void> {
@@ -310,7 +313,12 @@ export class KernelDataPlane implements DataPlane {
       this.#udp ??= new UdpEncapsulationSocket(this.#options.local);
     }
     // Reservations are durable before the first packet can use them.
-    if (plan.add.length > 0) this.#options.sequences.sync();
+    if (plan.add.length > 0) {
+      const { sequences } = this.#options;
+      sequences.sync();
+      // The kernel knows no limit: without a reservation it may not begin.
+      if (sequences.problem !== undefined) throw sequences.problem;
+    }
 
     const tunnels = [...this.#tunnels.values()];
     const operations = planXfrm(
@@ -371,11 +379,7 @@ export class KernelDataPlane implements DataPlane {
       tunnel.outboundSequence = sequence;
       sent = outbound?.replay?.sent ?? sequence.next - 1;
       // What is granted lies beyond `limit`; that much is durable with the next sync.
-      sequence.extend(
-        sent + ahead,
-        () => undefined,
-        (error) => this.#tell({ kind: "failed", error }),
-      );
+      sequence.extend(sent + ahead, () => undefined);
       tunnel.reserved = sent + ahead;
     }
     if (outbound !== undefined) this.#countSent(tunnel, outbound);
@@ -546,7 +550,11 @@ export class KernelDataPlane implements DataPlane {
     // The kernel counts with the outer IPv4 header.
     tunnel.sent = { packets, octets: Math.max(0, octets - packets * IPV4_HEADER_LENGTH) };
     const sent = state.replay?.sent ?? 0;
-    if (tunnel.reserved - sent < aheadOf(tunnel.spec) / 2) this.#reserve(tunnel, sent);
+    const left = (tunnel.reserved - sent) / aheadOf(tunnel.spec);
+    if (left < EXTEND_BELOW) this.#reserve(tunnel, sent);
+    const { problem } = this.#options.sequences;
+    // The kernel knows no limit: before it goes beyond what is reserved it has to end.
+    if (left < STOP_BELOW && problem !== undefined) this.#tell({ kind: "failed", error: problem });
   }
 
   #reserve(tunnel: KernelTunnel, sent: number): void {
@@ -557,8 +565,7 @@ export class KernelDataPlane implements DataPlane {
       tunnel.extending = false;
       tunnel.reserved = limit - 1;
     };
-    const failed = (error: Error) => this.#tell({ kind: "failed", error });
-    outboundSequence.extend(sent + aheadOf(tunnel.spec), granted, failed);
+    outboundSequence.extend(sent + aheadOf(tunnel.spec), granted);
   }
 
   #countReceived(tunnel: KernelTunnel, state: PresentState): void {

@@ -1,7 +1,8 @@
 /**
  * Sequence numbers and replay windows in a file of the state directory, one record for each SA:
  *
- *     fingerprint 16 │ kind 1 │ zero 7 │ number 8 │ window 264 │ zero │ CRC-32 4        (512 octets)
+ *     "hometun sequence numbers 2\n" │ zero │ number of records 8 │ zero │ CRC-32 4         (512 octets)
+ *     fingerprint 16 │ kind 1 │ zero 7 │ number 8 │ window 264 │ zero │ CRC-32 4        (512 octets each)
  *
  * Outbound: `number` is the first one that is not reserved. Numbers are reserved ahead and made durable before one
  * of them is used; after a crash sending goes on at the reserve's end, so some are skipped and none is repeated.
@@ -9,7 +10,12 @@
  * moment; `flush`, called every second, makes it survive a power cut. What may be replayed after one is what came in
  * the last second: an advertisement among it states where the home was a second before.
  *
- * A record that is damaged refuses its key: going on with a guess could repeat a number.
+ * While the file cannot be written nothing is granted: what was reserved may be used up, then nothing is sent. All is
+ * kept in memory, tried again, and granted when it is on the disk.
+ *
+ * A file that is damaged, shorter than it says or of another version is kept aside, with its sound records taken over.
+ * As long as it lies there, a key without a record is refused: it may have been used, and going on with a guess could
+ * repeat a number. Whoever has made new keys removes it.
  */
 
 import { createHash } from "node:crypto";
@@ -18,22 +24,27 @@ import {
   constants,
   fdatasync,
   fdatasyncSync,
-  fstatSync,
-  fsyncSync,
   openSync,
-  readSync,
+  readdirSync,
+  readFileSync,
   writeSync,
 } from "node:fs";
-import { dirname } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { crc32 } from "node:zlib";
 import { ConfigError, SystemError } from "../errors.ts";
 import { ReplayWindow } from "../esp/replay-window.ts";
 import { MAX_EXTENDED_SEQUENCE, MAX_SEQUENCE } from "../esp/security-association.ts";
+import { NO_REPORT, type StateReport } from "../runtime/state-health.ts";
 import type { InboundSequence, OutboundSequence, SequenceStore } from "../tunnel/sequence-store.ts";
-import type { SecurityAssociationKeys } from "../tunnel/tunnel.ts";
+import type { SaKeys, SecurityAssociationKeys } from "../tunnel/tunnel.ts";
+import { keepAside, replaceFile } from "./text-file.ts";
 
-const HEADER = Buffer.from("hometun sequence numbers 1\n".padEnd(512, "\n"));
 const RECORD = 512; // octets; a sector, so that no power cut tears one
+const TITLE = "hometun sequence numbers ";
+const VERSION = 2;
+/** Version 1 had nothing but its title. */
+const HEADER_1 = Buffer.from(`${TITLE}1\n`.padEnd(RECORD, "\n"));
+const COUNT = 256; // offset in the header
 const FINGERPRINT = 16;
 const KIND = 16;
 const NUMBER = 24;
@@ -45,189 +56,352 @@ const WINDOW_SIZE = 1024; // packets
 const WINDOW_LENGTH = ReplayWindow.snapshotLength(WINDOW_SIZE); // octets
 /** Numbers reserved at a time: two seconds at 130,000 packets a second. */
 const RESERVE = 1 << 18;
+/** What cannot be written is tried again in each so-many-th flush, since that takes time. */
+const FLUSHES_A_RETRY = 5;
 
-/** Where a record stands in the file, and whether its checksum was right. */
-interface StoredRecord {
-  readonly offset: number;
-  readonly sound: boolean;
+/** More numbers that somebody waits for. */
+interface Extension {
+  readonly limit: number;
+  readonly granted: (limit: number) => void;
 }
 
 export class SequenceFile implements SequenceStore {
   readonly #path: string;
-  readonly #fd: number;
-  readonly #records = new Map<string, StoredRecord>();
+  readonly #report: StateReport;
+  /** Undefined while the file cannot be opened for writing. */
+  #fd: number | undefined;
+  /** Where each SA's record is. */
+  readonly #records = new Map<string, number>();
   /** The file's content; records have no objects of their own, since there are thousands. */
-  #octets = Buffer.from(HEADER);
+  #octets = emptyFile();
   /** How much of `#octets` is in use. */
   #length = RECORD;
+  /** A damaged file that somebody has to look at. */
+  #aside: string | undefined;
+  /** The file has to be written anew, whole. */
+  #stale = false;
+  /** Records, by their places, that could not be written. */
+  readonly #unwritten = new Set<number>();
   /** Written to since the last sync. */
   #unsynced = false;
-  #flushing = false;
+  #syncing = false;
+  #waiting: Extension[] = [];
+  #problem: SystemError | undefined;
+  #flushes = 0;
 
-  /** Opens or creates the file. Throws `SystemError`. */
-  constructor(path: string) {
+  #closed = false;
+
+  /** Opens or creates the file. Throws `SystemError` when it is there and cannot be read. */
+  constructor(path: string, report: StateReport = NO_REPORT, wall: () => number = Date.now) {
     this.#path = path;
-    try {
-      this.#fd = openSync(path, constants.O_RDWR | constants.O_CREAT, 0o600);
-      this.#load();
-    } catch (cause) {
-      if (cause instanceof SystemError) throw cause;
-      throw this.#failure("open", cause);
+    this.#report = report;
+    const content = readWhole(path);
+    if (content === undefined) this.#stale = true;
+    else if (this.#adopt(content)) {
+      this.#aside = keepAside(path, wall());
+      report.damaged(this.#aside);
     }
+    this.#aside ??= damagedFileOf(path);
+    this.#recover();
   }
 
-  checkOutbound(keys: SecurityAssociationKeys): void {
-    const stored = this.#stored(fingerprintOf(keys, "outbound"));
-    if (stored === undefined) return;
-    const next = Number(this.#octets.readBigUInt64BE(stored.offset + NUMBER));
-    if (isSingleUse(keys) || next > largestOf(keys)) throw usedUp(keys);
+  get problem(): SystemError | undefined {
+    return this.#problem;
+  }
+
+  check({ outbound, inbound }: SaKeys): void {
+    const offset = this.#find(fingerprintOf(outbound, "outbound"), outbound);
+    this.#find(fingerprintOf(inbound, "inbound"), inbound);
+    if (offset !== undefined) this.#refuseUsedUp(outbound, offset);
   }
 
   openOutbound(keys: SecurityAssociationKeys): OutboundSequence {
-    this.checkOutbound(keys);
     const fingerprint = fingerprintOf(keys, "outbound");
-    const record = this.#open(fingerprint, isSingleUse(keys) ? Kind.spent : Kind.outbound);
+    const known = this.#find(fingerprint, keys);
+    if (known !== undefined) this.#refuseUsedUp(keys, known);
+    const offset = known ?? this.#append(fingerprint, isSingleUse(keys) ? "spent" : "outbound");
     const largest = largestOf(keys);
-    const next = Number(this.#octets.readBigUInt64BE(record.offset + NUMBER)) || 1;
+    const next = Number(this.#octets.readBigUInt64BE(offset + NUMBER)) || 1;
     const reserve = (from: number) => {
       const limit = Math.min(from + RESERVE, largest + 1);
-      this.#octets.writeBigUInt64BE(BigInt(limit), record.offset + NUMBER);
-      this.#write(record);
-      return limit;
+      this.#octets.writeBigUInt64BE(BigInt(limit), offset + NUMBER);
+      return { limit, isWritten: this.#put(offset) };
     };
+    const { limit, isWritten } = reserve(next);
     return {
       next,
-      limit: reserve(next),
-      extend: (from, granted, failed) => {
-        const limit = reserve(from);
-        fdatasync(this.#fd, (error) => {
-          if (error === null) granted(limit);
-          else failed(this.#failure("write", error));
-        });
+      limit: isWritten ? limit : next,
+      extend: (from, granted) => {
+        this.#waiting.push({ limit: reserve(from).limit, granted });
+        this.#sync();
       },
       release: (from) => {
-        this.#octets.writeBigUInt64BE(BigInt(from), record.offset + NUMBER);
-        this.#write(record);
+        this.#octets.writeBigUInt64BE(BigInt(from), offset + NUMBER);
+        this.#put(offset);
       },
     };
   }
 
   openInbound(keys: SecurityAssociationKeys): InboundSequence {
     const fingerprint = fingerprintOf(keys, "inbound");
-    const known = this.#stored(fingerprint) !== undefined;
-    const record = this.#open(fingerprint, Kind.inbound);
+    const known = this.#find(fingerprint, keys);
+    const offset = known ?? this.#append(fingerprint, "inbound");
     const window = new ReplayWindow(WINDOW_SIZE);
-    const start = record.offset + WINDOW;
+    const start = offset + WINDOW;
     // Taken anew each time: the content moves when it grows.
     const place = () => this.#octets.subarray(start, start + WINDOW_LENGTH);
-    if (known) window.restore(place());
+    if (known !== undefined) window.restore(place());
     return {
       window,
       record: () => {
         window.snapshot(place());
-        this.#write(record);
+        this.#put(offset);
       },
     };
   }
 
   sync(): void {
-    if (!this.#unsynced) return;
+    if (!this.#unsynced || this.#fd === undefined) return;
     try {
       fdatasyncSync(this.#fd);
       this.#unsynced = false;
+      this.#settle();
     } catch (cause) {
-      throw this.#failure("write", cause);
+      throw this.#distrust(cause);
     }
   }
 
-  flush(failed: (error: Error) => void): void {
-    if (!this.#unsynced || this.#flushing) return;
-    this.#flushing = true;
-    this.#unsynced = false;
-    fdatasync(this.#fd, (error) => {
-      this.#flushing = false;
-      if (error !== null) failed(this.#failure("write", error));
-    });
+  flush(): void {
+    if (this.#problem !== undefined) {
+      this.#flushes += 1;
+      if (this.#syncing || this.#flushes % FLUSHES_A_RETRY !== 0) return;
+      this.#recover();
+    }
+    if (this.#unsynced || this.#waiting.length > 0) this.#sync();
   }
 
   close(): void {
-    this.sync();
-    closeSync(this.#fd);
-  }
-
-  #load(): void {
-    const { size } = fstatSync(this.#fd);
-    if (size < RECORD) {
-      writeSync(this.#fd, HEADER, 0, RECORD, 0);
-      fsyncSync(this.#fd);
-      syncDirectory(dirname(this.#path));
-      return;
-    }
-    const octets = Buffer.alloc(size);
-    for (let at = 0; at < size; ) {
-      const length = readSync(this.#fd, octets, at, size - at, at);
-      if (length === 0) break;
-      at += length;
-    }
-    if (!octets.subarray(0, RECORD).equals(HEADER)) {
-      const hint = `it is not a file of sequence numbers; with new keys (hometun keygen) it may be removed`;
-      throw new SystemError(`read ${this.#path}`, "EINVAL", { hint });
-    }
-    this.#octets = octets;
-    // A record that a power cut left half appended was never used.
-    this.#length = size - (size % RECORD);
-    for (let offset = RECORD; offset < this.#length; offset += RECORD) {
-      const sound = this.#checksumOf(offset) === octets.readUInt32BE(offset + CHECKSUM);
-      this.#records.set(octets.toString("hex", offset, offset + FINGERPRINT), { offset, sound });
+    this.#closed = true;
+    if (this.#fd === undefined) return;
+    try {
+      this.sync();
+    } finally {
+      closeSync(this.#fd);
     }
   }
 
-  /** Throws `SystemError` when the record is there and damaged. */
-  #stored(fingerprint: string): StoredRecord | undefined {
-    const record = this.#records.get(fingerprint);
-    if (record !== undefined && !record.sound) {
-      const hint = "a record is damaged; make new keys with `hometun keygen`";
-      throw new SystemError(`trust the sequence numbers in ${this.#path}`, "EBADMSG", { hint });
+  /** Takes over what is sound. Whether it was damaged, cut off, or not ours. */
+  #adopt(content: Buffer): boolean {
+    const { version, count } = readHeader(content);
+    const end = content.length - (content.length % RECORD);
+    const whole = Math.max(0, end / RECORD - 1);
+    let isDamaged = count > whole;
+    this.#stale = isDamaged || version !== VERSION;
+    // What a newer version means by its records is not known.
+    if (version > VERSION) return true;
+    this.#octets = emptyFile(content.length);
+    for (let at = RECORD; at < end; at += RECORD) {
+      const record = content.subarray(at, at + RECORD);
+      if (isSound(record)) {
+        this.#records.set(record.toString("hex", 0, FINGERPRINT), this.#length);
+        record.copy(this.#octets, this.#length);
+        this.#length += RECORD;
+      } else {
+        // One that the header does not count yet was never used: a power cut came before.
+        isDamaged ||= at / RECORD <= count;
+        this.#stale = true;
+      }
     }
-    return record;
+    this.#count();
+    return isDamaged;
   }
 
-  #open(fingerprint: string, kind: number): StoredRecord {
-    const standing = this.#records.get(fingerprint);
-    if (standing !== undefined) return standing;
-    const record = { offset: this.#length, sound: true };
+  /** Where the key's record is. Throws `SystemError` when there may have been one that is lost. */
+  #find(fingerprint: string, { spi }: SecurityAssociationKeys): number | undefined {
+    const offset = this.#records.get(fingerprint);
+    if (offset === undefined && this.#aside !== undefined) {
+      const hint = `the file was damaged, and what it said of this key is lost; make new keys for both ends with \`hometun keygen\`, then remove ${this.#aside}`;
+      const operation = `tell from ${this.#path} whether the key of SPI ${spi} was used before`;
+      throw new SystemError(operation, "EBADMSG", { hint });
+    }
+    return offset;
+  }
+
+  #refuseUsedUp(keys: SecurityAssociationKeys, offset: number): void {
+    const next = Number(this.#octets.readBigUInt64BE(offset + NUMBER));
+    if (isSingleUse(keys) || next > largestOf(keys)) throw usedUp(keys);
+  }
+
+  #append(fingerprint: string, kind: keyof typeof Kind): number {
+    const offset = this.#length;
     this.#length += RECORD;
     if (this.#length > this.#octets.length) {
       const larger = Buffer.alloc(Math.max(2 * this.#octets.length, this.#length));
       this.#octets.copy(larger);
       this.#octets = larger;
     }
-    this.#octets.fill(0, record.offset, this.#length);
-    this.#octets.write(fingerprint, record.offset, "hex");
-    this.#octets[record.offset + KIND] = kind;
-    this.#records.set(fingerprint, record);
-    this.#write(record);
-    return record;
+    this.#octets.write(fingerprint, offset, "hex");
+    this.#octets[offset + KIND] = Kind[kind];
+    this.#records.set(fingerprint, offset);
+    this.#count();
+    this.#put(offset);
+    this.#put(0);
+    return offset;
   }
 
-  #write({ offset }: StoredRecord): void {
-    this.#octets.writeUInt32BE(this.#checksumOf(offset), offset + CHECKSUM);
-    try {
-      writeSync(this.#fd, this.#octets, offset, RECORD, offset);
-    } catch (cause) {
-      throw this.#failure("write", cause);
+  #count(): void {
+    this.#octets.writeBigUInt64BE(BigInt(this.#length / RECORD - 1), COUNT);
+  }
+
+  /** Writes a record, or remembers that it has to be written. Whether it was. */
+  #put(offset: number): boolean {
+    const isTroubled = this.#fd === undefined || this.#stale || this.#unwritten.size > 0;
+    if (isTroubled) {
+      this.#unwritten.add(offset);
+      return false;
     }
+    try {
+      this.#write(offset);
+      return true;
+    } catch (cause) {
+      this.#unwritten.add(offset);
+      this.#fail(cause);
+      return false;
+    }
+  }
+
+  #write(offset: number): void {
+    if (this.#fd === undefined) return;
+    seal(this.#octets.subarray(offset, offset + RECORD));
+    const length = writeSync(this.#fd, this.#octets, offset, RECORD, offset);
+    // A disk that is full takes a part first.
+    if (length !== RECORD) throw Object.assign(new Error("short write"), { code: "ENOSPC" });
     this.#unsynced = true;
   }
 
-  #checksumOf(offset: number): number {
-    return crc32(this.#octets.subarray(offset, offset + CHECKSUM));
+  /** Brings everything to the disk that is not there yet, if it can. */
+  #recover(): void {
+    try {
+      if (this.#stale) this.#replace();
+      this.#fd ??= openSync(this.#path, constants.O_RDWR);
+      for (const offset of this.#unwritten) {
+        this.#write(offset);
+        this.#unwritten.delete(offset);
+      }
+      this.#unsynced = true;
+    } catch (cause) {
+      this.#fail(cause);
+    }
   }
 
-  #failure(doing: string, cause: unknown): SystemError {
-    const code = (cause as NodeJS.ErrnoException).code ?? "unknown";
-    return new SystemError(`${doing} the sequence numbers in ${this.#path}`, code, { cause });
+  #replace(): void {
+    if (this.#aside === this.#path) {
+      this.#aside = keepAside(this.#path, Date.now());
+      if (this.#aside === this.#path)
+        throw Object.assign(new Error("in the way"), { code: "EROFS" });
+    }
+    for (let offset = 0; offset < this.#length; offset += RECORD) {
+      seal(this.#octets.subarray(offset, offset + RECORD));
+    }
+    replaceFile(this.#path, this.#octets.subarray(0, this.#length));
+    if (this.#fd !== undefined) closeSync(this.#fd);
+    this.#fd = undefined;
+    this.#stale = false;
+    this.#unwritten.clear();
   }
+
+  /** Makes durable what was written, and grants what waits for that. */
+  #sync(): void {
+    const isTroubled = this.#fd === undefined || this.#stale || this.#unwritten.size > 0;
+    if (isTroubled || this.#syncing || this.#fd === undefined) return;
+    const extensions = this.#waiting;
+    this.#waiting = [];
+    this.#syncing = true;
+    this.#unsynced = false;
+    fdatasync(this.#fd, (error) => {
+      this.#syncing = false;
+      if (this.#closed) return;
+      if (error !== null) {
+        this.#waiting.unshift(...extensions);
+        this.#distrust(error);
+        return;
+      }
+      this.#settle();
+      for (const { limit, granted } of extensions) granted(limit);
+      if (this.#waiting.length > 0) this.#sync();
+    });
+  }
+
+  /** All that was written is on the disk. */
+  #settle(): void {
+    if (this.#problem === undefined || this.#stale || this.#unwritten.size > 0) return;
+    this.#problem = undefined;
+    this.#report.written();
+  }
+
+  /** The system does not say what a sync that failed has lost: all is written anew. */
+  #distrust(cause: unknown): SystemError {
+    this.#stale = true;
+    return this.#fail(cause);
+  }
+
+  #fail(cause: unknown): SystemError {
+    this.#problem = failure(this.#path, "write", cause);
+    this.#report.failing(this.#problem);
+    return this.#problem;
+  }
+}
+
+function readWhole(path: string): Buffer | undefined {
+  try {
+    return readFileSync(path);
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw failure(path, "read", cause);
+  }
+}
+
+/** What was kept aside earlier, if it still lies there. */
+function damagedFileOf(path: string): string | undefined {
+  try {
+    const names = readdirSync(dirname(path));
+    const found = names.find((name) => name.startsWith(`${basename(path)}.damaged-`));
+    return found === undefined ? undefined : join(dirname(path), found);
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw failure(path, "look beside", cause);
+  }
+}
+
+/** Its version, and how many records there must be. A header that is damaged counts more than there can be. */
+function readHeader(content: Buffer): { version: number; count: number } {
+  const header = content.subarray(0, RECORD);
+  if (header.equals(HEADER_1))
+    return { version: 1, count: Math.floor(content.length / RECORD) - 1 };
+  const title = header.toString("latin1", 0, COUNT);
+  const version = Number(new RegExp(`^${TITLE}(\\d+)\n`).exec(title)?.[1] ?? 0);
+  const isWhole = version === VERSION && header.length === RECORD && isSound(header);
+  return { version, count: isWhole ? Number(header.readBigUInt64BE(COUNT)) : Infinity };
+}
+
+function emptyFile(length = RECORD): Buffer {
+  const octets = Buffer.alloc(Math.max(length, RECORD));
+  octets.write(`${TITLE}${VERSION}\n`, "latin1");
+  return octets;
+}
+
+function seal(record: Buffer): void {
+  record.writeUInt32BE(crc32(record.subarray(0, CHECKSUM)), CHECKSUM);
+}
+
+function isSound(record: Buffer): boolean {
+  return crc32(record.subarray(0, CHECKSUM)) === record.readUInt32BE(CHECKSUM);
+}
+
+function failure(path: string, doing: string, cause: unknown): SystemError {
+  if (cause instanceof SystemError) return cause;
+  const code = (cause as NodeJS.ErrnoException).code ?? "unknown";
+  return new SystemError(`${doing} ${path}`, code, { cause });
 }
 
 /** Names a key without telling it. */
@@ -252,13 +426,4 @@ function usedUp(keys: SecurityAssociationKeys): ConfigError {
     ? `the ${keys.suite} key of SPI ${keys.spi} was used before, and such keys are single-use`
     : `the sequence numbers of SPI ${keys.spi} are used up`;
   return new ConfigError(`${why}: make new keys for both ends with \`hometun keygen\``);
-}
-
-function syncDirectory(path: string): void {
-  const fd = openSync(path, constants.O_RDONLY);
-  try {
-    fsyncSync(fd);
-  } finally {
-    closeSync(fd);
-  }
 }

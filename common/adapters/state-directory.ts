@@ -1,6 +1,6 @@
 /** The directory in which a daemon keeps what must outlive it, held by one process at a time. */
 
-import { closeSync, constants, mkdirSync, openSync } from "node:fs";
+import { closeSync, constants, existsSync, mkdirSync, openSync } from "node:fs";
 import { join } from "node:path";
 import { SystemError } from "../errors.ts";
 import { checked, libcCalls } from "./linux/libc.ts";
@@ -15,14 +15,16 @@ export interface StateDirectory {
   close(): void;
 }
 
-/** Creates the directory (mode 0700) if need be and locks it. Throws `SystemError`. */
+/**
+ * Creates the directory (mode 0700) if need be and locks it, also when the disk is full or was made read-only. Throws
+ * `SystemError`.
+ */
 export function openStateDirectory(directory: string): StateDirectory {
   const operation = `use the state directory ${directory}`;
   let fd: number;
   try {
     mkdirSync(directory, { recursive: true, mode: 0o700 });
-    const flags = constants.O_RDWR | constants.O_CREAT;
-    fd = openSync(join(directory, "lock"), flags, 0o600);
+    fd = openLock(directory);
   } catch (cause) {
     const code = (cause as NodeJS.ErrnoException).code ?? "unknown";
     const hint = "run as root, or name another one with state-directory";
@@ -37,4 +39,16 @@ export function openStateDirectory(directory: string): StateDirectory {
     throw error;
   }
   return { path: (name) => join(directory, name), close: () => closeSync(fd) };
+}
+
+/** A file that cannot be written can be locked as well, and where there is none, the directory itself. */
+function openLock(directory: string): number {
+  const lock = join(directory, "lock");
+  try {
+    return openSync(lock, constants.O_RDWR | constants.O_CREAT, 0o600);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code !== "EROFS" && code !== "ENOSPC" && code !== "EDQUOT") throw error;
+    return openSync(existsSync(lock) ? lock : directory, constants.O_RDONLY);
+  }
 }

@@ -2,13 +2,15 @@
 
 import {
   closeSync,
+  constants,
   fsyncSync,
   openSync,
   readFileSync,
   renameSync,
   rmSync,
-  writeSync,
+  writeFileSync,
 } from "node:fs";
+import { dirname } from "node:path";
 import { SystemError } from "../errors.ts";
 
 /** Undefined when there is none. Throws `SystemError`. */
@@ -22,19 +24,29 @@ export function readTextFile(path: string): string | undefined {
   }
 }
 
-/** Readers see the old text or the new one, also after a crash. Throws `SystemError`. */
-export function replaceTextFile(path: string, text: string, mode = 0o600): void {
+/**
+ * Readers see the old content or the new one, also after a crash or a power cut; a disk that is full keeps the old one.
+ * Throws `SystemError`.
+ */
+export function replaceFile(path: string, content: string | Uint8Array, mode = 0o600): void {
   const temporary = `${path}.new`;
   try {
     rmSync(temporary, { force: true }); // a crash may have left one, with another mode
-    const fd = openSync(temporary, "wx", mode);
     try {
-      writeSync(fd, text);
-      fsyncSync(fd);
-    } finally {
-      closeSync(fd);
+      const fd = openSync(temporary, "wx", mode);
+      try {
+        writeFileSync(fd, content);
+        fsyncSync(fd);
+      } finally {
+        closeSync(fd);
+      }
+      renameSync(temporary, path);
+    } catch (error) {
+      // Half a file would only make a full disk fuller.
+      rmSync(temporary, { force: true });
+      throw error;
     }
-    renameSync(temporary, path);
+    syncDirectory(dirname(path));
   } catch (cause) {
     throw new SystemError(`write ${path}`, codeOf(cause), { cause });
   }
@@ -46,6 +58,30 @@ export function removeFile(path: string): void {
     rmSync(path, { force: true });
   } catch (cause) {
     throw new SystemError(`remove ${path}`, codeOf(cause), { cause });
+  }
+}
+
+/**
+ * Moves a file that is not what it should be out of the way, to `PATH.damaged-TIME`, and returns that name. Where it
+ * cannot be moved it stays. `wall` is in milliseconds since 1970.
+ */
+export function keepAside(path: string, wall: number): string {
+  const time = new Date(wall).toISOString().replace(/[-:]/g, "");
+  const aside = `${path}.damaged-${time}`;
+  try {
+    renameSync(path, aside);
+    return aside;
+  } catch {
+    return path;
+  }
+}
+
+function syncDirectory(path: string): void {
+  const fd = openSync(path, constants.O_RDONLY);
+  try {
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
   }
 }
 

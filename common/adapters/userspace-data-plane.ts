@@ -161,12 +161,22 @@ export class UserspaceDataPlane implements DataPlane, KeyedDataPlane {
   async apply(wanted: readonly TunnelSpec[]): Promise<void> {
     const present = [...this.#tunnels.values()].map(({ spec }) => spec);
     const plan = planTunnels(present, wanted);
-    for (const spec of plan.add) this.#checkGivenKeys(spec);
+    const failures: { spec: TunnelSpec; error: SystemError }[] = [];
+    const trusted: TunnelSpec[] = [];
+    for (const spec of plan.add) {
+      try {
+        this.#checkGivenKeys(spec);
+        trusted.push(spec);
+      } catch (error) {
+        // Of one tunnel's keys nothing is known: the others stand.
+        if (!(error instanceof SystemError)) throw error;
+        failures.push({ spec, error });
+      }
+    }
     await this.#remove(plan.remove);
-    const opened = plan.add.map((spec) => ({ spec, given: this.#openGivenKeys(spec) }));
+    const opened = trusted.map((spec) => ({ spec, given: this.#openGivenKeys(spec) }));
     // Reservations are durable before the first packet can use them.
     if (opened.length > 0) this.#options.sequences.sync();
-    const failures: { spec: TunnelSpec; error: SystemError }[] = [];
     const attempt = async (spec: TunnelSpec, step: Promise<void>) => {
       await step.catch((error: unknown) => {
         if (!(error instanceof SystemError)) throw error;
@@ -238,7 +248,7 @@ export class UserspaceDataPlane implements DataPlane, KeyedDataPlane {
   }
 
   flush(): void {
-    this.#options.sequences.flush((error) => this.#tell({ kind: "failed", error }));
+    this.#options.sequences.flush();
   }
 
   async close(): Promise<void> {
@@ -292,7 +302,7 @@ export class UserspaceDataPlane implements DataPlane, KeyedDataPlane {
 
   #checkGivenKeys(spec: TunnelSpec): void {
     const keys = givenKeys(spec);
-    if (keys !== undefined) this.#options.sequences.checkOutbound(keys.outbound);
+    if (keys !== undefined) this.#options.sequences.check(keys);
   }
 
   #openGivenKeys(spec: TunnelSpec): OpenedKeys | undefined {
@@ -577,13 +587,12 @@ export class UserspaceDataPlane implements DataPlane, KeyedDataPlane {
     }
     if (association.extending || outbound.limit - outbound.next > EXTEND_BELOW) return;
     association.extending = true;
-    const failed = (error: Error) => this.#tell({ kind: "failed", error });
     const granted = (limit: number) => {
       // A key whose numbers are used up gets no more: asking again would not help.
       association.extending = limit <= outbound.limit;
       outbound.limit = limit;
     };
-    outboundSequence.extend(outbound.next, granted, failed);
+    outboundSequence.extend(outbound.next, granted);
   }
 
   /** From the wire to the TUN interfaces. */

@@ -1,26 +1,32 @@
 /** Remembers the homes' endpoints in the state directory, and keeps the journal from growing for ever. */
 
 import { JournalFile } from "../../common/adapters/journal-file.ts";
-import type { SystemError } from "../../common/errors.ts";
+import { keepAside, readTextFile } from "../../common/adapters/text-file.ts";
+import type { StateReport } from "../../common/runtime/state-health.ts";
 import type { TunnelName } from "../../common/tunnel/tunnel.ts";
 import { formatEntry, formatJournal, type JournalEntry, readJournal } from "./endpoint-journal.ts";
 
 /** The journal is rewritten when it has this many lines more than twice the number of homes. */
 const SPARE_LINES = 10_000;
+/** What could not be written is tried again in each so-many-th flush: it may be the whole journal. */
+const FLUSHES_A_RETRY = 10;
 
 export class EndpointStore {
   readonly #journal: JournalFile;
   readonly #entries: Map<TunnelName, JournalEntry>;
   #lines: number;
+  #flushes = 0;
 
   /**
-   * Opens or creates the journal. `failed` hears when the disk refuses a line: the journal is a memory, and the daemon
+   * Opens or creates the journal. `report` hears when the disk refuses a line: the journal is a memory, and the daemon
    * goes on without it. Throws `SystemError` when the journal is there and cannot be read.
    */
-  constructor(path: string, failed: (error: SystemError) => void) {
-    this.#entries = readJournal(JournalFile.read(path));
-    this.#lines = this.#entries.size;
-    this.#journal = new JournalFile(path, () => formatJournal(this.#entries.values()), failed);
+  constructor(path: string, report: StateReport, wall: () => number = Date.now) {
+    const { entries, isDamaged } = readJournal(readTextFile(path) ?? "");
+    if (isDamaged) report.damaged(keepAside(path, wall()));
+    this.#entries = entries;
+    this.#lines = entries.size;
+    this.#journal = new JournalFile(path, () => formatJournal(this.#entries.values()), report);
   }
 
   /** Where the home was last, if that is known. */
@@ -40,6 +46,12 @@ export class EndpointStore {
     const former = [...this.#entries.keys()].filter((home) => !homes.has(home));
     for (const home of former) this.#entries.delete(home);
     if (former.length > 0) this.#rewrite();
+  }
+
+  /** Tries again what could not be written. To be called each second. */
+  flush(): void {
+    this.#flushes += 1;
+    if (this.#flushes % FLUSHES_A_RETRY === 0) this.#journal.retry();
   }
 
   /** Durable when it returns. */

@@ -33,17 +33,24 @@ let clock: VirtualClock;
 let home: HomeTunnel;
 let log: LogLine[];
 let sent: Uint8Array[];
+let stateProblem: string | undefined;
 let listeners: NeighborListeners | undefined;
 
 beforeEach(async () => {
   clock = new VirtualClock();
   log = [];
   sent = [];
+  stateProblem = undefined;
   let randomness = 0;
   home = new HomeTunnel({
     config,
     clock,
     dataPlane: new CountersOnly(),
+    health: {
+      get problem() {
+        return stateProblem;
+      },
+    },
     watcher: { hint: () => undefined, hints: 3 },
     openNeighbors: (_interface, given) => {
       listeners = given;
@@ -169,6 +176,7 @@ describe("the client's metrics", () => {
     answer();
     expect(measured("hometun_client_state", { state: "confirmed" })).toBe(1);
     expect(measured("hometun_client_moves_total")).toBe(2);
+    expect(measured("hometun_client_state_written")).toBe(1);
     expect(measured("hometun_client_confirmation_seconds_count")).toBe(2);
     expect(measured("hometun_client_confirmation_seconds_sum")).toBeCloseTo(0.1);
     expect(measured("hometun_client_last_move_confirmation_seconds")).toBe(0.06);

@@ -15,6 +15,7 @@ import { Icmpv6Type, withIcmpv6Checksum } from "../../common/ip/icmpv6.ts";
 import { encodeNeighborAdvertisement } from "../../common/nd/neighbor-advertisement.ts";
 import { ipv4LinkLayerOption, type NdOption, NdOptionType } from "../../common/nd/option.ts";
 import { openLog } from "../../common/runtime/log.ts";
+import { NO_REPORT } from "../../common/runtime/state-health.ts";
 import type { TunnelName } from "../../common/tunnel/tunnel.ts";
 import type { HomeConfig, ServerConfig } from "../../server/config.ts";
 import { EndpointStore } from "../../server/state/endpoint-store.ts";
@@ -67,7 +68,8 @@ export class SimulatedServer {
       config,
       clock: options.clock,
       dataPlane,
-      store: new EndpointStore(join(directory, "endpoints"), fail),
+      store: new EndpointStore(join(directory, "endpoints"), { ...NO_REPORT, failing: fail }),
+      health: { problem: undefined },
       sendNeighbor: (interfaceIndex, _destination, icmp) => {
         probes.push({ interfaceIndex, icmp });
         return true;

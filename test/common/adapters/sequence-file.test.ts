@@ -1,12 +1,23 @@
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { SequenceFile } from "../../../common/adapters/sequence-file.ts";
 import { ConfigError, SystemError } from "../../../common/errors.ts";
+import { NO_REPORT, type StateReport } from "../../../common/runtime/state-health.ts";
 import type { SecurityAssociationKeys } from "../../../common/tunnel/tunnel.ts";
 
 const RESERVE = 1 << 18;
+const RECORD = 512; // octets
 
 let directory: string;
 let path: string;
@@ -42,7 +53,7 @@ describe("outbound numbers", () => {
 
   it("go on behind the last extension", async () => {
     const sequence = new SequenceFile(path).openOutbound(cbc);
-    const limit = await new Promise((resolve, reject) => sequence.extend(200_000, resolve, reject));
+    const limit = await new Promise((resolve) => sequence.extend(200_000, resolve));
     expect(limit).toBe(200_000 + RESERVE);
     expect(new SequenceFile(path).openOutbound(cbc).next).toBe(limit);
   });
@@ -103,25 +114,178 @@ describe("the file", () => {
     expect(readFileSync(path).includes(Buffer.from(cbc.encryptionKey))).toBe(false);
   });
 
-  it("with a damaged record refuses that key and serves the others", () => {
-    const file = new SequenceFile(path);
-    file.openOutbound(cbc);
-    file.openOutbound({ ...cbc, spi: 4097 });
+  it("that was made by the first version is taken over", () => {
+    new SequenceFile(path).openOutbound(cbc);
     const octets = readFileSync(path);
-    octets.writeUInt8(0xff, 512 + 30);
+    octets.write("hometun sequence numbers 1\n".padEnd(RECORD, "\n"));
     writeFileSync(path, octets);
-    const again = new SequenceFile(path);
-    expect(() => again.openOutbound(cbc)).toThrow(/damaged.*hometun keygen/);
-    expect(again.openOutbound({ ...cbc, spi: 4097 }).next).toBe(1 + RESERVE);
+    expect(new SequenceFile(path).openOutbound(cbc).next).toBe(1 + RESERVE);
+    expect(readdirSync(directory)).toEqual(["sequence-numbers"]);
+    expect(readFileSync(path, "latin1")).toMatch(/^hometun sequence numbers 2\n/);
   });
 
-  it("of another kind is not touched", () => {
-    writeFileSync(path, "x".repeat(1000));
-    expect(() => new SequenceFile(path)).toThrow(SystemError);
-    expect(readFileSync(path, "utf8")).toBe("x".repeat(1000));
+  it("may have a record half written when the power fails: it was never used", () => {
+    new SequenceFile(path).openOutbound(cbc);
+    writeFileSync(path, Buffer.concat([readFileSync(path), Buffer.alloc(RECORD, 7)]));
+    expect(new SequenceFile(path).openOutbound({ ...cbc, spi: 4097 }).next).toBe(1);
+    expect(new SequenceFile(path).openOutbound(cbc).next).toBe(1 + RESERVE);
   });
 
-  it("that cannot be made says where", () => {
-    expect(() => new SequenceFile(join(directory, "missing", "file"))).toThrow(/ENOENT/);
+  it("that cannot be read says where", () => {
+    expect(() => new SequenceFile(directory)).toThrow(/cannot read .*: EISDIR/);
   });
 });
+
+describe("a file that is not what it should be", () => {
+  const other = { ...cbc, spi: 4097 };
+  const aside = () => readdirSync(directory).filter((name) => name.includes("damaged"));
+  beforeEach(() => {
+    const file = new SequenceFile(path);
+    file.openOutbound(cbc);
+    file.openOutbound(other);
+    file.openOutbound(gcm);
+    file.close();
+  });
+
+  const damages: readonly { name: string; damage: (octets: Buffer) => Buffer; lost: boolean }[] = [
+    { name: "a number", damage: (octets) => flipped(octets, RECORD + 30), lost: false },
+    { name: "a fingerprint", damage: (octets) => flipped(octets, RECORD + 3), lost: false },
+    { name: "the header", damage: (octets) => flipped(octets, 300), lost: false },
+    {
+      name: "the last record is missing",
+      damage: (octets) => octets.subarray(0, -RECORD),
+      lost: true,
+    },
+    { name: "it is cut in a record", damage: (octets) => octets.subarray(0, -10), lost: true },
+    { name: "it is empty", damage: () => Buffer.alloc(0), lost: true },
+    { name: "zeros", damage: (octets) => Buffer.alloc(octets.length), lost: true },
+    { name: "another file", damage: () => Buffer.from("x".repeat(1000)), lost: true },
+    { name: "of a newer version", damage: (octets) => retitled(octets, 3), lost: true },
+  ];
+
+  it.each(damages)("is kept aside as it was: $name", ({ damage }) => {
+    const damaged = damage(readFileSync(path));
+    writeFileSync(path, damaged);
+    const told: string[] = [];
+    new SequenceFile(path, report({ damaged: (name) => told.push(name) }), () => 0).close();
+    expect(aside()).toEqual(["sequence-numbers.damaged-19700101T000000.000Z"]);
+    expect(told).toEqual([join(directory, ...aside())]);
+    expect(readFileSync(join(directory, ...aside()))).toEqual(damaged);
+  });
+
+  it.each(damages)("never lets a key begin anew, today or later: $name", ({ damage }) => {
+    writeFileSync(path, damage(readFileSync(path)));
+    for (let start = 0; start < 2; start++) {
+      const file = new SequenceFile(path);
+      for (const keys of [cbc, other]) {
+        const next = attempt(() => file.openOutbound(keys).next);
+        expect(next === "EBADMSG" || Number(next) > RESERVE).toBe(true);
+      }
+      expect(attempt(() => file.openOutbound(gcm))).toMatch(/EBADMSG|single-use/);
+      file.close();
+    }
+  });
+
+  it.each(damages.filter(({ lost }) => !lost))(
+    "serves the keys whose records are sound: $name",
+    ({ damage }) => {
+      writeFileSync(path, damage(readFileSync(path)));
+      expect(new SequenceFile(path).openOutbound(other).next).toBe(1 + RESERVE);
+    },
+  );
+
+  it("says what to do, and trusts new keys when that was done", () => {
+    writeFileSync(path, "");
+    const fresh = { ...cbc, spi: 5000 };
+    expect(() => new SequenceFile(path).check({ outbound: fresh, inbound: fresh })).toThrow(
+      /new keys for both ends with `hometun keygen`, then remove .*damaged-/,
+    );
+    expect(() => new SequenceFile(path).openInbound(fresh)).toThrow(SystemError);
+    rmSync(join(directory, ...aside()));
+    expect(new SequenceFile(path).openOutbound(fresh).next).toBe(1);
+  });
+});
+
+describe("a file that cannot be written", () => {
+  const elsewhere = () => join(directory, "missing", "sequence-numbers");
+  const appear = () => mkdirSync(join(directory, "missing"));
+  const flushes = (file: SequenceFile) => {
+    for (let second = 0; second < 5; second++) file.flush();
+  };
+
+  it("grants no number until it can, and then those that were asked for", async () => {
+    const file = new SequenceFile(elsewhere());
+    const sequence = file.openOutbound(cbc);
+    expect(file.problem?.code).toBe("ENOENT");
+    expect(sequence.limit).toBe(sequence.next);
+    let limit = 0;
+    const granted = new Promise<void>((resolve) => {
+      sequence.extend(sequence.next, (given) => {
+        limit = given;
+        resolve();
+      });
+    });
+    flushes(file);
+    expect(limit).toBe(0);
+    appear();
+    flushes(file);
+    await granted;
+    expect(limit).toBe(1 + RESERVE);
+    expect(file.problem).toBeUndefined();
+    expect(new SequenceFile(elsewhere()).openOutbound(cbc).next).toBe(limit);
+  });
+
+  it("uses up no single-use key: none of its numbers was given", () => {
+    new SequenceFile(elsewhere()).openOutbound(gcm);
+    appear();
+    expect(new SequenceFile(elsewhere()).openOutbound(gcm).next).toBe(1);
+  });
+
+  it("is told of when it begins to fail, and when it is written again", async () => {
+    const told: string[] = [];
+    const listener = report({
+      failing: ({ code }) => told.push(code),
+      written: () => told.push("written"),
+    });
+    const file = new SequenceFile(elsewhere(), listener);
+    const { window, record } = file.openInbound(cbc);
+    window.record(9);
+    record();
+    appear();
+    flushes(file);
+    await expect.poll(() => told.at(-1)).toBe("written");
+    expect(told.at(0)).toBe("ENOENT");
+    file.close();
+    expect(new SequenceFile(elsewhere()).openInbound(cbc).window.top).toBe(9);
+  });
+
+  it("goes on with a file that was moved away and is none of its business", () => {
+    const file = new SequenceFile(path);
+    file.openOutbound(cbc);
+    renameSync(path, `${path}.old`);
+    file.close();
+    expect(new SequenceFile(`${path}.old`).openOutbound(cbc).next).toBe(1 + RESERVE);
+  });
+});
+
+function flipped(octets: Buffer, at: number): Buffer {
+  octets.writeUInt8(octets.readUInt8(at) ^ 0x10, at);
+  return octets;
+}
+
+function retitled(octets: Buffer, version: number): Buffer {
+  octets.write(`hometun sequence numbers ${version}\n`);
+  return octets;
+}
+
+function attempt(work: () => unknown): unknown {
+  try {
+    return work();
+  } catch (error) {
+    return error instanceof SystemError ? error.code : String(error);
+  }
+}
+
+function report(told: Partial<StateReport>): StateReport {
+  return { ...NO_REPORT, ...told };
+}

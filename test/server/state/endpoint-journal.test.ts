@@ -26,12 +26,34 @@ describe("the journal", () => {
   it("says a home's last endpoint", () => {
     const bob = "bob" as TunnelName;
     const text = formatJournal([entry("192.0.2.7"), entry("192.0.2.9", bob), entry("192.0.2.8")]);
-    expect([...readJournal(text).values()]).toEqual([entry("192.0.2.8"), entry("192.0.2.9", bob)]);
+    expect([...readJournal(text).entries.values()]).toEqual([
+      entry("192.0.2.8"),
+      entry("192.0.2.9", bob),
+    ]);
   });
 
   it("is read up to the line that a power cut tore", () => {
     const text = formatEntry(entry("192.0.2.7")) + formatEntry(entry("192.0.2.8")).slice(0, 30);
-    expect(readJournal(text).get(alice)).toEqual(entry("192.0.2.7"));
+    const { entries, isDamaged } = readJournal(text);
+    expect(entries.get(alice)).toEqual(entry("192.0.2.7"));
+    expect(isDamaged).toBe(false);
+  });
+
+  it("begins with its version", () => {
+    const text = formatJournal([entry("192.0.2.7")]);
+    expect(text).toMatch(/^\{"version":1\}\n/);
+    expect(readJournal(text).isDamaged).toBe(false);
+  });
+
+  it("of the time before versions is read as it is", () => {
+    const { entries, isDamaged } = readJournal(formatEntry(entry("192.0.2.7")));
+    expect(entries.get(alice)).toEqual(entry("192.0.2.7"));
+    expect(isDamaged).toBe(false);
+  });
+
+  it("of a newer version is not guessed at", () => {
+    const text = `{"version":2}\n${formatEntry(entry("192.0.2.7"))}`;
+    expect(readJournal(text)).toEqual({ entries: new Map(), isDamaged: true });
   });
 
   it.each([
@@ -41,11 +63,13 @@ describe("the journal", () => {
     ["no port", '{"home":"alice","address":"192.0.2.7","port":70000,"at":1}'],
     ["no time", '{"home":"alice","address":"192.0.2.7","port":4500}'],
     ["no home", '{"address":"192.0.2.7","port":4500,"at":1}'],
-  ])("passes over a line that is %s", (_, line) => {
-    expect(readJournal(`${line}\n`).size).toBe(0);
+  ])("passes over a line that is %s, and says so", (_, line) => {
+    const { entries, isDamaged } = readJournal(`${line}\n${formatEntry(entry("192.0.2.7"))}`);
+    expect([...entries.keys()]).toEqual([alice]);
+    expect(isDamaged).toBe(true);
   });
 
   it("of any text is read without complaint", () => {
-    fc.assert(fc.property(fc.string(), (text) => readJournal(text) instanceof Map));
+    fc.assert(fc.property(fc.string(), (text) => readJournal(text).entries instanceof Map));
   });
 });

@@ -1,9 +1,11 @@
-import { mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { Ipv4Address } from "../../../common/ip/address.ts";
+import { NO_REPORT, type StateReport } from "../../../common/runtime/state-health.ts";
 import type { TunnelName } from "../../../common/tunnel/tunnel.ts";
+import { formatEntry } from "../../../server/state/endpoint-journal.ts";
 import { EndpointStore } from "../../../server/state/endpoint-store.ts";
 
 let directory: string;
@@ -12,10 +14,13 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(directory, { recursive: true }));
 
-const open = () =>
-  new EndpointStore(join(directory, "endpoints"), (error) => {
+const report: StateReport = {
+  ...NO_REPORT,
+  failing: (error) => {
     throw error;
-  });
+  },
+};
+const open = () => new EndpointStore(join(directory, "endpoints"), report);
 const alice = "alice" as TunnelName;
 const entry = (last: number) => ({
   home: alice,
@@ -39,22 +44,42 @@ describe("the endpoint store", () => {
     store.remember(entry(7));
     store.retain(new Set(["bob" as TunnelName]));
     await store.close();
-    expect(readFileSync(join(directory, "endpoints"), "utf8")).toBe("");
+    expect(readFileSync(join(directory, "endpoints"), "utf8")).toBe('{"version":1}\n');
   });
 
   it("goes on without a disk, and writes all of it when there is one again", async () => {
     const path = join(directory, "missing", "endpoints");
-    const failures: string[] = [];
-    const store = new EndpointStore(path, ({ code }) => failures.push(code));
+    const told: string[] = [];
+    const store = new EndpointStore(path, {
+      ...NO_REPORT,
+      failing: ({ code }) => told.push(code),
+      written: () => told.push("written"),
+    });
     store.remember(entry(7));
     await store.close();
-    expect(failures).toEqual(["ENOENT"]);
+    expect(told).toEqual(["ENOENT"]);
     mkdirSync(join(directory, "missing"));
-    store.remember(entry(8));
+    // Nobody moves; it is tried again nevertheless.
+    for (let second = 0; second < 10; second++) store.flush();
     await store.close();
-    const again = new EndpointStore(path, ({ code }) => failures.push(code));
-    expect(again.recall(alice)).toEqual(entry(8));
+    expect(told).toEqual(["ENOENT", "written"]);
+    const again = new EndpointStore(path, report);
+    expect(again.recall(alice)).toEqual(entry(7));
     await again.close();
+  });
+
+  it("keeps a damaged journal aside, and takes over what can be read of it", async () => {
+    const path = join(directory, "endpoints");
+    const text = `${formatEntry(entry(7))}{"home":"b\n${formatEntry(entry(8))}`;
+    writeFileSync(path, text);
+    const told: string[] = [];
+    const damaged = (keptAs: string) => told.push(keptAs);
+    const store = new EndpointStore(path, { ...report, damaged }, () => 0);
+    expect(store.recall(alice)).toEqual(entry(8));
+    await store.close();
+    expect(told).toEqual([`${path}.damaged-19700101T000000.000Z`]);
+    expect(readFileSync(told.join(), "utf8")).toBe(text);
+    expect(readFileSync(path, "utf8")).toBe(`{"version":1}\n${formatEntry(entry(8))}`);
   });
 
   it("does not grow with the number of moves", async () => {
