@@ -1,7 +1,7 @@
 /** What passed an interface, recorded by tcpdump and read from its file (pcap, draft-ietf-opsawg-pcap). */
 
 import { randomBytes } from "node:crypto";
-import { readFile } from "node:fs/promises";
+import { open, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Namespace, Running } from "./namespace.ts";
 
@@ -36,6 +36,8 @@ export interface CapturedEsp {
 export class Capture {
   readonly #file: string;
   readonly #tcpdump: Running;
+  /** Where in the file `news` goes on. */
+  #at = FILE_HEADER;
 
   private constructor(file: string, tcpdump: Running) {
     this.#file = file;
@@ -58,7 +60,22 @@ export class Capture {
 
   /** What was recorded so far. */
   async packets(): Promise<CapturedPacket[]> {
-    return readPackets(await readFile(this.#file));
+    return readPackets(await readFile(this.#file), FILE_HEADER).packets;
+  }
+
+  /** What was recorded since the last call. */
+  async news(): Promise<CapturedPacket[]> {
+    const file = await open(this.#file);
+    try {
+      const { size } = await file.stat();
+      const octets = new Uint8Array(Math.max(0, size - this.#at));
+      const { bytesRead } = await file.read(octets, 0, octets.length, this.#at);
+      const { packets, end } = readPackets(octets.subarray(0, bytesRead), 0);
+      this.#at += end;
+      return packets;
+    } finally {
+      await file.close();
+    }
   }
 
   /** The ESP among it. */
@@ -66,28 +83,36 @@ export class Capture {
     return (await this.packets()).flatMap(espOf);
   }
 
-  async stop(): Promise<void> {
+  /** Returns how many packets it missed, which the file will never tell. */
+  async stop(): Promise<number> {
     await this.#tcpdump.stop();
+    const [, missed = "0"] = /(\d+) packets? dropped by kernel/.exec(this.#tcpdump.stdout) ?? [];
+    return Number(missed);
   }
 }
 
-function readPackets(file: Uint8Array): CapturedPacket[] {
+/** The whole records from `from` on, and where the last of them ends. */
+function readPackets(
+  file: Uint8Array,
+  from: number,
+): { readonly packets: CapturedPacket[]; readonly end: number } {
   const view = new DataView(file.buffer, file.byteOffset, file.length);
   const packets: CapturedPacket[] = [];
-  for (let at = FILE_HEADER; at + RECORD_HEADER <= file.length; ) {
-    const length = view.getUint32(at + 8, true);
-    const start = at + RECORD_HEADER;
-    at = start + length;
-    if (at > file.length) break; // still being written
+  let end = from;
+  while (end + RECORD_HEADER <= file.length) {
+    const length = view.getUint32(end + 8, true);
+    const start = end + RECORD_HEADER;
+    if (start + length > file.length) break; // still being written
+    end = start + length;
     if (length < ETHERNET_HEADER) continue;
     const etherType = view.getUint16(start + 12);
-    packets.push({ etherType, octets: file.subarray(start + ETHERNET_HEADER, at) });
+    packets.push({ etherType, octets: file.subarray(start + ETHERNET_HEADER, end) });
   }
-  return packets;
+  return { packets, end };
 }
 
 /** The ESP in a packet, usually one. */
-function espOf({ etherType, octets }: CapturedPacket): CapturedEsp[] {
+export function espOf({ etherType, octets }: CapturedPacket): CapturedEsp[] {
   if (etherType !== EtherType.ipv4 || octets.length < 20) return [];
   const view = new DataView(octets.buffer, octets.byteOffset, octets.length);
   const header = (view.getUint8(0) & 0x0f) * 4;

@@ -14,9 +14,16 @@ export class PingStream {
     this.#ping = ping;
   }
 
-  /** Returns after the first answer. `octets` of payload in each. */
-  static async start(from: Namespace, address: string, octets = 56): Promise<PingStream> {
-    const ping = from.spawn(["ping", "-n", "-D", "-i", INTERVAL, "-s", String(octets), address]);
+  /** Returns after the first answer. `octets` of payload in each, filled with `pattern`, hexadecimal. */
+  static async start(
+    from: Namespace,
+    address: string,
+    options: { readonly octets?: number; readonly pattern?: string } = {},
+  ): Promise<PingStream> {
+    const { octets = 56, pattern } = options;
+    const filling = pattern === undefined ? [] : ["-p", pattern];
+    const size = ["-s", String(octets)];
+    const ping = from.spawn(["ping", "-n", "-D", "-i", INTERVAL, ...size, ...filling, address]);
     await ping.line(isAnswer);
     const stream = new PingStream(ping);
     stream.mark();
@@ -30,12 +37,12 @@ export class PingStream {
   }
 
   /** Waits for an answer that came after now. */
-  async answered(): Promise<void> {
+  async answered(timeoutMs = 20_000): Promise<void> {
     const now = Date.now();
     await eventually(async () => {
       this.#collect();
       return (this.#answers.at(-1) ?? 0) > now ? true : undefined;
-    }, 20_000);
+    }, timeoutMs);
   }
 
   /** The longest time between two answers since the mark. */

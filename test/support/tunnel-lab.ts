@@ -28,7 +28,14 @@ import { askControl } from "../../common/adapters/control-socket.ts";
 import type { Encapsulation, Suite } from "../../common/tunnel/tunnel.ts";
 import type { HomeStatus, ServerStatus } from "../../server/status.ts";
 import { Capture } from "./capture.ts";
-import { eventually, Lab, type Namespace, PATIENCE_MS, type Running } from "./namespace.ts";
+import {
+  eventually,
+  Lab,
+  type Namespace,
+  PATIENCE_MS,
+  type Running,
+  type SpawnOptions,
+} from "./namespace.ts";
 
 const DIST = resolve(import.meta.dirname, "../../dist");
 export const CLIENT_PROGRAM = join(DIST, "client/main.js");
@@ -57,6 +64,8 @@ export interface TunnelLabOptions {
   readonly homes: readonly HomeOptions[];
   /** Lines of TOML for `server.toml`. */
   readonly server?: string;
+  /** What Node itself is given, before the program. */
+  readonly node?: readonly string[];
 }
 
 /** Whether the daemons have been built; `npm test` does, vitest alone does not. */
@@ -72,13 +81,21 @@ export class Daemon<Status> {
   readonly controlSocket: string;
   readonly #namespace: Namespace;
   readonly #program: string;
+  readonly #node: readonly string[];
   #running: Running | undefined;
 
-  constructor(namespace: Namespace, program: string, configFile: string, controlSocket: string) {
-    this.#namespace = namespace;
-    this.#program = program;
-    this.configFile = configFile;
-    this.controlSocket = controlSocket;
+  constructor(parts: {
+    readonly namespace: Namespace;
+    readonly program: string;
+    readonly configFile: string;
+    readonly controlSocket: string;
+    readonly node?: readonly string[] | undefined;
+  }) {
+    this.#namespace = parts.namespace;
+    this.#program = parts.program;
+    this.#node = parts.node ?? [];
+    this.configFile = parts.configFile;
+    this.controlSocket = parts.controlSocket;
   }
 
   /** Starts it and waits until it answers. Throws with its log when it ends instead. */
@@ -100,13 +117,13 @@ export class Daemon<Status> {
   }
 
   /** Starts it and does not wait. */
-  launch(): Running {
-    this.#running = this.#namespace.spawn(this.#command);
+  launch(options: SpawnOptions = {}): Running {
+    this.#running = this.#namespace.spawn(this.#command, options);
     return this.#running;
   }
 
   get #command(): string[] {
-    return [process.execPath, this.#program, "run", "-c", this.configFile];
+    return [process.execPath, ...this.#node, this.#program, "run", "-c", this.configFile];
   }
 
   get running(): Running {
@@ -327,7 +344,8 @@ export class TunnelLab {
     );
     const homes: LabHome[] = [];
     for (const [index, home] of options.homes.entries()) {
-      homes.push(await addHome({ lab, directory, router, serverNamespace, index, home }));
+      const { node } = options;
+      homes.push(await addHome({ lab, directory, router, serverNamespace, index, home, node }));
     }
     return new TunnelLab({
       lab,
@@ -336,7 +354,13 @@ export class TunnelLab {
       serverNamespace,
       far,
       stranger,
-      server: new Daemon(serverNamespace, SERVER_PROGRAM, serverFile, serverSocket),
+      server: new Daemon({
+        namespace: serverNamespace,
+        program: SERVER_PROGRAM,
+        configFile: serverFile,
+        controlSocket: serverSocket,
+        node: options.node,
+      }),
       homes,
     });
   }
@@ -403,8 +427,9 @@ async function addHome(parts: {
   serverNamespace: Namespace;
   index: number;
   home: HomeOptions;
+  node: readonly string[] | undefined;
 }): Promise<LabHome> {
-  const { lab, directory, router, serverNamespace, index, home } = parts;
+  const { lab, directory, router, serverNamespace, index, home, node } = parts;
   const { name, encapsulation = "udp", suite = "aes-cbc-256-hmac-sha2-256-128" } = home;
   const namespace = await lab.namespace(name);
   await lab.connect(namespace, "wan", router, `wan${index}`);
@@ -436,7 +461,8 @@ async function addHome(parts: {
   const serverFile = join(directory, "server", "homes", `${name}.toml`);
   await writeFile(serverFile, await readFile(join(own, `${name}.server.toml`)), { mode: 0o600 });
 
-  const client = new Daemon<ClientStatus>(namespace, CLIENT_PROGRAM, configFile, controlSocket);
+  const program = CLIENT_PROGRAM;
+  const client = new Daemon<ClientStatus>({ namespace, program, configFile, controlSocket, node });
   const laboratory = new LabHome({
     name,
     index,

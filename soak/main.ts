@@ -1,0 +1,77 @@
+/**
+ * `npm run soak`: does again and again what a home goes through in years, and says whether it stood it.
+ *
+ *     npm run soak -- crashes [COUNT] [--keys ikev2|manual] [--seed NUMBER]
+ *     npm run soak -- changes [COUNT] [--keys ikev2|manual]
+ *
+ * Needs root, for network namespaces. Ends with status 0 when all held, else 1.
+ */
+
+import { randomInt } from "node:crypto";
+import { Command, InvalidArgumentError, Option } from "commander";
+import { formatCount, formatDuration, formatOctets } from "../common/text/units.ts";
+import { canUseNamespaces } from "../test/support/namespace.ts";
+import { daemonsAreBuilt } from "../test/support/tunnel-lab.ts";
+import { type CrashSoakOutcome, type SoakKeys, soakCrashes } from "./crash-soak.ts";
+import { median, quantile } from "./numbers.ts";
+import { Progress } from "./progress.ts";
+
+const program = new Command("soak");
+const keys = () =>
+  new Option("--keys <how>", "where the keys come from")
+    .choices(["ikev2", "manual"])
+    .default("ikev2");
+
+program
+  .command("crashes", { isDefault: true })
+  .description("kills either daemon while addresses change")
+  .argument("[count]", "deaths", wholeNumber, 500)
+  .addOption(keys())
+  .option("--seed <number>", "repeats the choices of another run", wholeNumber, randomInt(2 ** 31))
+  .action(async (count: number, options: { keys: SoakKeys; seed: number }) => {
+    say(`${count} deaths, keys ${options.keys}, seed ${options.seed}`);
+    const progress = new Progress("deaths", count);
+    const soFar: number[] = [];
+    const outcome = await soakCrashes({
+      count,
+      ...options,
+      onRecovery: ({ number, ms, memory }) => {
+        soFar.push(ms);
+        const worst = `worst ${formatDuration(Math.max(...soFar))}`;
+        const typical = `median ${formatDuration(median(soFar))}`;
+        progress.show(number, [worst, typical, `server ${formatOctets(memory)}`]);
+      },
+    });
+    if (!tellCrashes(outcome)) process.exitCode = 1;
+  });
+
+if (canUseNamespaces({ tun: true }) && daemonsAreBuilt()) {
+  await program.parseAsync();
+} else {
+  process.exitCode = 1;
+}
+
+function tellCrashes({ recoveries, wire }: CrashSoakOutcome): boolean {
+  for (const victim of ["server", "client", "both"] as const) {
+    const times = recoveries.filter((each) => each.victim === victim).map(({ ms }) => ms);
+    const [typical, late, worst] = [0.5, 0.99, 1].map((share) =>
+      formatDuration(quantile(times, share)),
+    );
+    say(
+      `${victim}: ${times.length} deaths, back after ${typical} (median), ${late} (99 %), ${worst} (worst)`,
+    );
+  }
+  say(`${formatCount(wire.packets)} ESP packets under ${formatCount(wire.associations)} SPIs`);
+  say(`${wire.repeated.length} repeated, ${wire.clear} in clear, ${wire.missed} not recorded`);
+  for (const repeated of wire.repeated.slice(0, 10)) say(`  repeated: ${repeated}`);
+  return wire.repeated.length === 0 && wire.clear === 0 && wire.missed === 0;
+}
+
+function wholeNumber(text: string): number {
+  if (!/^\d{1,10}$/.test(text)) throw new InvalidArgumentError("not a whole number");
+  return Number(text);
+}
+
+function say(text: string): void {
+  process.stdout.write(`${text}\n`);
+}
