@@ -7,7 +7,7 @@
  * after the last change.
  *
  * One change of address is a burst: a provider's renumbering deletes and adds addresses and routes within
- * milliseconds, and only its last message makes the new address work. The first few queries therefore follow the
+ * milliseconds, and only its last message makes the new address work. The first queries therefore follow the
  * hints without delay, and only what goes on beyond them, say a routing daemon at work, is coalesced to one query
  * in 50 ms.
  *
@@ -20,7 +20,7 @@ import { earliest, type Instant, later } from "../../common/time.ts";
 import { uplinkDifferences } from "./snapshot.ts";
 
 /** Queries that follow one another without delay, after a quiet time. */
-export const BURST_QUERIES = 8;
+export const BURST_QUERIES = 32;
 /** Time between queries while hints keep coming. */
 export const COALESCE_MS = 50;
 /** The question is asked again, hint or not. */

@@ -59,7 +59,7 @@ export class AddressWatcher {
         perform: (effect) => {
           switch (effect.kind) {
             case "query":
-              void this.#query(driver);
+              this.#query(driver);
               return;
             case "read-wall-clock":
               driver.feed({ kind: "wall-clock", milliseconds: clock.wall() });
@@ -99,11 +99,11 @@ export class AddressWatcher {
     this.#driver?.close();
   }
 
-  async #query(driver: Driver<AddressWatchInput, AddressWatchEffect>): Promise<void> {
+  #query(driver: Driver<AddressWatchInput, AddressWatchEffect>): void {
     const { socket, server, excludeInterface, log } = this.#options;
     let snapshot: UplinkSnapshot | undefined;
     try {
-      snapshot = await queryRoute(socket, server, { excludeInterface });
+      snapshot = queryRoute(socket, server, { excludeInterface });
     } catch (err) {
       if (this.#closed) return;
       this.#failures += 1;

@@ -4,6 +4,7 @@ import { Command } from "commander";
 import { systemClock } from "../../common/adapters/system-clock.ts";
 import { configOption, interruption } from "../../common/runtime/command-line.ts";
 import { openLog } from "../../common/runtime/log.ts";
+import { keepCodeReady } from "../../common/runtime/ready-code.ts";
 import { VERSION } from "../../common/version.ts";
 import { CLIENT_DEFAULTS } from "../config.ts";
 import { loadConfig } from "./load.ts";
@@ -13,6 +14,7 @@ export function runCommand(): Command {
     .description("keep the tunnel up, in the foreground")
     .addOption(configOption(CLIENT_DEFAULTS.file))
     .action(async ({ config: file }: { config: string }) => {
+      keepCodeReady();
       const config = loadConfig(file);
       const log = openLog(config.log);
       const stop = interruption();

@@ -101,7 +101,7 @@ export async function examineUplink(
   },
 ): Promise<Finding[]> {
   const { server, excludeInterface, encapsulation, suite } = parts;
-  const uplink = await queryRoute(routes, server, { excludeInterface });
+  const uplink = queryRoute(routes, server, { excludeInterface });
   if (uplink === undefined) {
     const fix = "connect the uplink; see `ip route get` to the server's address";
     return [fail("uplink", `no route to the server ${server}`, fix)];

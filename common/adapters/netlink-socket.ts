@@ -11,6 +11,7 @@ import { errnoName, libcCalls, PERMISSION_HINTS } from "./linux/libc.ts";
 import { setNetlinkOptions } from "./linux/netlink-options.ts";
 import { Slab } from "./linux/slab.ts";
 import { AF_NETLINK } from "./linux/socket-numbers.ts";
+import { type NetlinkRequest, NetlinkRequests, NetlinkRequests } from "./netlink-requests.ts";
 
 /** Message types, linux/rtnetlink.h. */
 export const RouteMessageType = {
@@ -54,11 +55,18 @@ export interface RouteReply {
 
 const REQUEST_TIMEOUT = 2_000; // milliseconds; the kernel answers within one, unless rtnl is held
 const DUMP_ATTEMPTS = 4;
+const REQUESTS_A_TURN = 128;
 const MESSAGE_ERROR = 2; // NLMSG_ERROR
 const FLAG_DUMP_INTERRUPTED = 0x10;
 
+/** Hears what arrived, or nothing where something was lost or could not be read. */
+type Heard = (messages?: readonly RouteReply[]) => void;
+
 export class RouteSocket {
+  readonly #questions = new NetlinkRequests(Protocol.ROUTE);
   #requests: NetlinkSocket;
+  /** Opened when it is first needed. */
+  #batched: NetlinkRequests | undefined;
   readonly #subscriptions = new Set<Subscription>();
   /** The last request: they go one after the other, see `request`. */
   #last: Promise<unknown> = Promise.resolve();
@@ -81,10 +89,42 @@ export class RouteSocket {
   }
 
   /**
-   * Calls `onHint` whenever something of these groups may have changed, and why does not matter: what is true now
-   * is for `request` to find out. Returns what ends it. Throws `SystemError`.
+   * One question, answered before this returns: an event loop's turn later the answer may be old. Returns the
+   * answer's payload. Throws `SystemError`.
    */
-  subscribe(groups: readonly number[], onHint: () => void): { close(): void } {
+  ask(request: RouteRequest): Uint8Array {
+    return this.#questions.ask(request);
+  }
+
+  /**
+   * Carries out many requests, dozens with one system call; the event loop has its turns in between. One answer for
+   * each: the kernel's refusal, or undefined where it was carried out. A request that was refused does not keep the
+   * following ones from being carried out. Rejects with `SystemError` when the kernel cannot be asked.
+   */
+  async attempt(requests: readonly NetlinkRequest[]): Promise<(SystemError | undefined)[]> {
+    const results: (SystemError | undefined)[] = [];
+    for (let at = 0; at < requests.length; at += REQUESTS_A_TURN) {
+      if (at > 0) await new Promise((resolve) => setImmediate(resolve));
+      results.push(...this.#batches.attempt(requests.slice(at, at + REQUESTS_A_TURN)));
+    }
+    return results;
+  }
+
+  /** The answer to one question, at once. Throws `SystemError`. */
+  ask(request: NetlinkRequest): Uint8Array {
+    return this.#batches.ask(request);
+  }
+
+  /** All answers to one question, such as all interfaces, at once. Throws `SystemError`. */
+  list(request: NetlinkRequest): Uint8Array[] {
+    return this.#batches.dump(request, () => true);
+  }
+
+  /**
+   * Calls `onHint` whenever something of these groups may have changed. Messages may be lost, and tell what was: what
+   * is true now is for `request` to find out. Returns what ends it. Throws `SystemError`.
+   */
+  subscribe(groups: readonly number[], onHint: Heard): { close(): void } {
     const subscription = new Subscription(Protocol.ROUTE, groups, onHint);
     this.#subscriptions.add(subscription);
     return {
@@ -99,9 +139,17 @@ export class RouteSocket {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
+    this.#questions.close();
     this.#requests.close();
+    this.#batched?.close();
     for (const subscription of this.#subscriptions) subscription.close();
     this.#subscriptions.clear();
+  }
+
+  get #batches(): NetlinkRequests {
+    if (this.#closed) throw new SystemError("ask the kernel", "ECANCELED");
+    this.#batched ??= new NetlinkRequests(Protocol.ROUTE);
+    return this.#batched;
   }
 
   #openRequests(): NetlinkSocket {
@@ -143,9 +191,6 @@ export class RouteSocket {
     throw new SystemError(operation, code, hint === undefined ? {} : { hint });
   }
 }
-
-/** Hears what arrived, or nothing where something was lost or could not be read. */
-type Heard = (messages?: readonly RouteReply[]) => void;
 
 /** A socket for notifications that opens itself anew should it fail. */
 export class Subscription {

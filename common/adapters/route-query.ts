@@ -19,16 +19,16 @@ const NO_WAY = new Set(["ENETUNREACH", "EHOSTUNREACH", "EACCES", "EINVAL", "ENET
 /**
  * The uplink to `destination`; undefined when there is none, or when it is `excludeInterface`, which is the tunnel
  * that has to be carried. Its MTU is the route's own or the one path MTU discovery found, else the interface's.
- * Rejects with `SystemError`.
+ * Throws `SystemError`.
  */
-export async function queryRoute(
+export function queryRoute(
   socket: RouteSocket,
   destination: Ipv4Address,
   options: { excludeInterface?: string } = {},
-): Promise<UplinkSnapshot | undefined> {
+): UplinkSnapshot | undefined {
   const operation = `ask for the route to ${destination}`;
   try {
-    const [routeReply] = await socket.request({
+    const answer = socket.ask({
       operation,
       type: RouteMessageType.getRoute,
       payload: encodeRouteMessage({
@@ -42,8 +42,7 @@ export async function queryRoute(
         flags: RTM_F_LOOKUP_TABLE,
       }),
     });
-    if (routeReply === undefined) return undefined;
-    const route = decodeRouteMessage(routeReply.payload);
+    const route = decodeRouteMessage(answer);
     if (route.interfaceIndex === undefined) return undefined;
     const link = interfaceFacts(route.interfaceIndex);
     if (link === undefined || link.name === options.excludeInterface) return undefined;

@@ -6,6 +6,7 @@ import { ConfigMistakes } from "../../common/config/mistakes.ts";
 import { ConfigError } from "../../common/errors.ts";
 import { configOption, interruption } from "../../common/runtime/command-line.ts";
 import { type Logger, openLog } from "../../common/runtime/log.ts";
+import { keepCodeReady } from "../../common/runtime/ready-code.ts";
 import { VERSION } from "../../common/version.ts";
 import { SERVER_DEFAULTS } from "../config.ts";
 import { isReloadable, type ReloadableTask } from "../reload.ts";
@@ -16,6 +17,7 @@ export function runCommand(): Command {
     .description("serve the homes, in the foreground; SIGHUP reads the configuration anew")
     .addOption(configOption(SERVER_DEFAULTS.file))
     .action(async ({ config: file }: { config: string }) => {
+      keepCodeReady();
       const config = loadConfig(file);
       const log = openLog(config.log);
       const stop = interruption();
