@@ -92,6 +92,11 @@ export class HomeKeyExchange {
     this.#driver.feed({ kind: "start", path: { local: { address, port: IKE_PORT }, remote } });
   }
 
+  /** The user asks for an announcement: what waits for an answer, or for its next try, does not wait on. */
+  hurry(): void {
+    this.#driver.feed({ kind: "hurry" });
+  }
+
   receive({ message, remote, encapsulated }: IkeMessage): void {
     const address = this.#local;
     if (address === undefined) return;

@@ -6,6 +6,7 @@
  */
 
 import { MalformedError } from "../errors.ts";
+import { type RateLimit, TokenBucket } from "../rate-limit.ts";
 import { earliest, type Instant, later } from "../time.ts";
 import { IkeSession } from "./ike-session.ts";
 import type { Path } from "./nat-detection.ts";
@@ -24,8 +25,8 @@ import { NotifyType } from "./wire/payloads/notify.ts";
 /** The pauses between tries: doubled from the first to the longest, and up to half as much more at random. */
 const FIRST_PAUSE_MS = 1_000;
 const LONGEST_PAUSE_MS = 60_000;
-/** Strangers can send hints: they make us try anew at most this often. */
-const HINT_INTERVAL_MS = 10_000;
+/** Strangers can send hints: they make us try anew this often. A gateway may begin anew more than once. */
+const HINT_LIMIT: RateLimit = { rate: 1 / 10, burst: 5 };
 /** RFC 4478: authenticate again when this part of the time has passed, long before it is over. */
 const REAUTHENTICATE_AT = 0.8;
 
@@ -43,6 +44,8 @@ export type InitiatorInput =
   | { readonly kind: "moved"; readonly path: Partial<Path> }
   /** Not from the peer, or not authentic: the gateway may have begun anew. */
   | { readonly kind: "hint" }
+  /** There is reason to think that the gateway can be reached now: do not wait out a pause. */
+  | { readonly kind: "hurry" }
   | { readonly kind: "close" };
 
 export type InitiatorEffect =
@@ -64,7 +67,7 @@ export class IkeInitiator {
   #failures = 0;
   #retryAt: Instant | undefined;
   #reauthenticateAt: Instant | undefined;
-  #hintsFrom: Instant | undefined;
+  readonly #hints = new TokenBucket(HINT_LIMIT);
   #isClosing = false;
   #nextId = 1;
   #effects: InitiatorEffect[] = [];
@@ -100,6 +103,12 @@ export class IkeInitiator {
       case "moved":
         if (this.#path !== undefined) this.#path = { ...this.#path, ...input.path };
         this.#toAll(input, now);
+        this.#hurry(now);
+        break;
+      case "hurry":
+        // Who waits for an answer asks again.
+        this.#toAll({ kind: "moved", path: {} }, now);
+        this.#hurry(now);
         break;
       case "close":
         this.#isClosing = true;
@@ -140,6 +149,13 @@ export class IkeInitiator {
     return this.#take();
   }
 
+  #hurry(now: Instant): void {
+    if (this.#retryAt === undefined) return;
+    this.#retryAt = undefined;
+    this.#failures = 0;
+    this.#begin({ isFresh: true }, now);
+  }
+
   #begin(how: { readonly isFresh: boolean }, now: Instant): void {
     if (this.#path === undefined || this.#isClosing) return;
     const { link } = this.#options;
@@ -157,14 +173,16 @@ export class IkeInitiator {
 
   /** Make before break. */
   #reauthenticate(now: Instant): void {
+    if (this.#canReauthenticate) this.#begin({ isFresh: false }, now);
+  }
+
+  get #canReauthenticate(): boolean {
     const isUnderWay = this.#attempts.some(({ session }) => !session.isEstablished);
-    if (this.#inUse !== undefined && !isUnderWay) this.#begin({ isFresh: false }, now);
+    return this.#inUse !== undefined && !isUnderWay;
   }
 
   #hinted(now: Instant): void {
-    if (this.#hintsFrom !== undefined && now < this.#hintsFrom) return;
-    this.#hintsFrom = later(now, HINT_INTERVAL_MS);
-    this.#reauthenticate(now);
+    if (this.#canReauthenticate && this.#hints.take(now)) this.#reauthenticate(now);
   }
 
   #receive(input: MessageInput, now: Instant): void {
