@@ -11,7 +11,7 @@ import { errnoName, libcCalls, PERMISSION_HINTS } from "./linux/libc.ts";
 import { setNetlinkOptions } from "./linux/netlink-options.ts";
 import { Slab } from "./linux/slab.ts";
 import { AF_NETLINK } from "./linux/socket-numbers.ts";
-import { type NetlinkRequest, NetlinkRequests, NetlinkRequests } from "./netlink-requests.ts";
+import { type NetlinkRequest, NetlinkRequests } from "./netlink-requests.ts";
 
 /** Message types, linux/rtnetlink.h. */
 export const RouteMessageType = {
@@ -63,7 +63,6 @@ const FLAG_DUMP_INTERRUPTED = 0x10;
 type Heard = (messages?: readonly RouteReply[]) => void;
 
 export class RouteSocket {
-  readonly #questions = new NetlinkRequests(Protocol.ROUTE);
   #requests: NetlinkSocket;
   /** Opened when it is first needed. */
   #batched: NetlinkRequests | undefined;
@@ -89,14 +88,6 @@ export class RouteSocket {
   }
 
   /**
-   * One question, answered before this returns: an event loop's turn later the answer may be old. Returns the
-   * answer's payload. Throws `SystemError`.
-   */
-  ask(request: RouteRequest): Uint8Array {
-    return this.#questions.ask(request);
-  }
-
-  /**
    * Carries out many requests, dozens with one system call; the event loop has its turns in between. One answer for
    * each: the kernel's refusal, or undefined where it was carried out. A request that was refused does not keep the
    * following ones from being carried out. Rejects with `SystemError` when the kernel cannot be asked.
@@ -110,7 +101,7 @@ export class RouteSocket {
     return results;
   }
 
-  /** The answer to one question, at once. Throws `SystemError`. */
+  /** The answer to one question, at once: an event loop's turn later it may be old. Throws `SystemError`. */
   ask(request: NetlinkRequest): Uint8Array {
     return this.#batches.ask(request);
   }
@@ -139,7 +130,6 @@ export class RouteSocket {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.#questions.close();
     this.#requests.close();
     this.#batched?.close();
     for (const subscription of this.#subscriptions) subscription.close();
