@@ -13,6 +13,7 @@ export function checkConfigCommand(): Command {
     .action(({ config: file }: { config: string }) => {
       const { server, tunnel } = loadConfig(file);
       const prefixes = tunnel.prefixes.map(formatIpv6Prefix).join(", ");
-      process.stdout.write(`${file}: good (${prefixes} by ${server})\n`);
+      const what = prefixes === "" ? "what the server assigns" : prefixes;
+      process.stdout.write(`${file}: good (${what} by ${server})\n`);
     });
 }

@@ -4,9 +4,12 @@ import {
   closeSync,
   fstatSync,
   fsyncSync,
+  mkdirSync,
   openSync,
   readdirSync,
   readFileSync,
+  renameSync,
+  rmSync,
   unlinkSync,
   writeFileSync,
 } from "node:fs";
@@ -109,6 +112,27 @@ export function writeNewFiles(files: readonly NewFile[]): void {
       if (code === undefined) throw error;
       throw new ConfigError(WRITE_REFUSALS[code] ?? `cannot be written: ${code}`, { file });
     }
+  }
+}
+
+/** Makes the directory that files are to lie in, if it is missing. Throws `ConfigError`. */
+export function makeConfigDirectory(directory: string): void {
+  try {
+    mkdirSync(directory, { recursive: true, mode: 0o755 });
+  } catch (error) {
+    const code = codeOf(error);
+    if (code === undefined) throw error;
+    throw new ConfigError(WRITE_REFUSALS[code] ?? `cannot be made: ${code}`, { file: directory });
+  }
+}
+
+/** Puts files in the place of what may be there, each at once. Throws `ConfigError`. */
+export function replaceFiles(files: readonly NewFile[]): void {
+  for (const { file, text } of files) {
+    const successor = `${file}.new`;
+    rmSync(successor, { force: true }); // a crash may have left one
+    writeNewFiles([{ file: successor, text }]);
+    renameSync(successor, file);
   }
 }
 

@@ -46,6 +46,7 @@ export function openProgram(
     .exitOverride();
   for (const command of commands) {
     program.addCommand(command.copyInheritedSettings(program));
+    for (const each of command.commands) each.copyInheritedSettings(command);
   }
   return program;
 }

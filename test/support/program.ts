@@ -11,10 +11,14 @@ export interface Outcome {
   readonly stderr: string;
 }
 
-export function runMain(
-  main: "client/main.ts" | "server/main.ts",
-  ...args: string[]
-): Promise<Outcome> {
+type Main = "client/main.ts" | "server/main.ts";
+
+export function runMain(main: Main, ...args: string[]): Promise<Outcome> {
+  return runWithInput("", main, ...args);
+}
+
+/** The same with something on its standard input. */
+export function runWithInput(input: string, main: Main, ...args: string[]): Promise<Outcome> {
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, ["--import", "tsx", main, ...args], {
       cwd: root,
@@ -28,6 +32,8 @@ export function runMain(
     child.stderr.on("data", (chunk) => {
       stderr += String(chunk);
     });
+    child.stdin.on("error", () => undefined); // it need not read it
+    child.stdin.end(input);
     child.on("error", reject);
     child.on("close", (status) => resolve({ status, stdout, stderr }));
   });
