@@ -2,12 +2,10 @@
 
 import { randomBytes, randomInt } from "node:crypto";
 import { type IkeMessage, IkeTransport } from "../common/adapters/ike-transport.ts";
-import { readPrivateKey, readSharedKey } from "../common/adapters/secret-file.ts";
+import { readProof } from "../common/adapters/proof-files.ts";
 import type { Clock } from "../common/adapters/system-clock.ts";
-import type { NegotiatedKeys } from "../common/config/negotiated-keys.ts";
 import type { DataPlaneSetting } from "../common/config/schema.ts";
-import type { Credential, Trust } from "../common/ikev2/authentication.ts";
-import { DEFAULT_SETTINGS } from "../common/ikev2/default-settings.ts";
+import { settingsOf } from "../common/ikev2/default-settings.ts";
 import { ipv6Octets } from "../common/ip/address.ts";
 import type { Logger } from "../common/runtime/log.ts";
 import type { Closers } from "../common/runtime/tasks.ts";
@@ -42,7 +40,8 @@ export async function assembleKeyExchange(
   if (keyed === undefined) throw new Error(`no negotiated keys for the ${dataPlane.kind} plane`);
   let exchange: HomeKeyExchange | undefined;
   const onMessage = (message: IkeMessage) => exchange?.receive(message);
-  const proof = proofOf(keys);
+  const proof = readProof(keys.proof);
+  const { reauthenticateMs, childLifetimeMs } = keys;
   const transport = closers.add(
     await IkeTransport.open({ local: undefined, keyed, onMessage, failed }),
   );
@@ -55,11 +54,13 @@ export async function assembleKeyExchange(
       ...proof,
       link: {
         interfaceId: ipv6Octets(tunnel.linkLocal).slice(INTERFACE_ID),
-        fallback: false,
+        fallback: keys.fallback,
       },
       initialContact: true,
+      ...(reauthenticateMs === undefined ? {} : { reauthenticateMs }),
+      ...(childLifetimeMs === undefined ? {} : { childLifetimeMs }),
     },
-    settings: DEFAULT_SETTINGS,
+    settings: settingsOf(keys.negotiation),
     ports: {
       random: (count) => new Uint8Array(randomBytes(count)),
       allocateSpi: () => randomInt(SMALLEST_SPI, SPI_END),
@@ -72,16 +73,4 @@ export async function assembleKeyExchange(
     log,
   });
   return exchange;
-}
-
-function proofOf({ proof }: NegotiatedKeys): { credential: Credential; trust: Trust } {
-  if (proof.kind === "shared-key") {
-    const key = readSharedKey(proof.file);
-    return { credential: { kind: "shared-key", key }, trust: { kind: "shared-key", key } };
-  }
-  const privateKey = readPrivateKey(proof.privateKeyFile);
-  return {
-    credential: { kind: "private-key", privateKey, certificates: [] },
-    trust: { kind: "public-keys", publicKeys: [proof.peerKey] },
-  };
 }

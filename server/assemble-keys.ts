@@ -1,14 +1,15 @@
 /** Opens what homes negotiate their keys with, if the server has an identity. */
 
-import { type KeyObject, randomBytes, randomInt } from "node:crypto";
+import { randomBytes, randomInt } from "node:crypto";
 import { type IkeMessage, IkeTransport } from "../common/adapters/ike-transport.ts";
-import { readPrivateKey, readSharedKey } from "../common/adapters/secret-file.ts";
+import {
+  readHomeProof,
+  readServerProof,
+  type ServerProof,
+} from "../common/adapters/proof-files.ts";
 import type { Clock } from "../common/adapters/system-clock.ts";
-import type { HomeNegotiatedKeys } from "../common/config/negotiated-keys.ts";
 import type { DataPlaneSetting } from "../common/config/schema.ts";
-import { ConfigError } from "../common/errors.ts";
-import type { Credential, Trust } from "../common/ikev2/authentication.ts";
-import { DEFAULT_SETTINGS } from "../common/ikev2/default-settings.ts";
+import { settingsOf } from "../common/ikev2/default-settings.ts";
 import type { Logger } from "../common/runtime/log.ts";
 import type { Closers } from "../common/runtime/tasks.ts";
 import type { DataPlane } from "../common/tunnel/data-plane.ts";
@@ -40,8 +41,8 @@ export async function assembleKeyExchange(
   const { clock, dataPlane, log, closers, failed, onKeyed } = adapters;
   const { keyed } = dataPlane;
   if (ikev2 === undefined || keyed === undefined) return undefined;
-  const { identity, privateKeyFile } = ikev2;
-  const privateKey = privateKeyFile === undefined ? undefined : readPrivateKey(privateKeyFile);
+  const { identity, authLifetime, dns } = ikev2;
+  const proof = readServerProof(ikev2);
   let exchange: HomeKeyExchange | undefined;
   const onMessage = (message: IkeMessage) => exchange?.receive(message);
   const transport = closers.add(
@@ -50,7 +51,9 @@ export async function assembleKeyExchange(
   exchange = new HomeKeyExchange({
     address,
     identity,
-    settings: DEFAULT_SETTINGS,
+    authLifetime,
+    dns,
+    settings: settingsOf(ikev2.negotiation),
     ports: {
       random: (count) => new Uint8Array(randomBytes(count)),
       allocateSpi: () => randomInt(SMALLEST_SPI, SPI_END),
@@ -62,32 +65,14 @@ export async function assembleKeyExchange(
     onKeyed,
     log,
   });
-  return { exchange, prove: (homes) => homes.flatMap((home) => proven(home, privateKey)) };
+  return { exchange, prove: (homes) => homes.flatMap((home) => proven(home, proof)) };
 }
 
 /** Nothing for a home whose keys stand in its file. */
-function proven(config: HomeConfig, privateKey: KeyObject | undefined): KeyedHome[] {
+function proven(config: HomeConfig, server: ServerProof): KeyedHome[] {
   const { keys } = config;
   if (keys.mode === "manual") return [];
-  const { identity, softLimit, proof } = keys;
-  return [{ config, identity, softLimit, ...beliefOf(proof, privateKey) }];
-}
-
-function beliefOf(
-  proof: HomeNegotiatedKeys["proof"],
-  privateKey: KeyObject | undefined,
-): { credential: Credential; trust: Trust } {
-  if (proof.kind === "shared-key") {
-    const key = readSharedKey(proof.file);
-    return { credential: { kind: "shared-key", key }, trust: { kind: "shared-key", key } };
-  }
-  if (privateKey === undefined) {
-    throw new ConfigError("missing, expected a path, since homes have a public-key", {
-      key: "ikev2.private-key-file",
-    });
-  }
-  return {
-    credential: { kind: "private-key", privateKey, certificates: [] },
-    trust: { kind: "public-keys", publicKeys: [proof.peerKey] },
-  };
+  const { identity, softLimit, childLifetimeMs, proof } = keys;
+  const lifetime = { softLimit, childLifetimeMs };
+  return [{ config, identity, ...lifetime, ...readHomeProof(proof, server) }];
 }

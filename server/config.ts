@@ -12,10 +12,12 @@ import {
 import { type MetricsListen, metricsFields, remoteMetrics } from "../common/config/metrics.ts";
 import { type KeyPath, mistake, type Outcome, outcomeOf } from "../common/config/mistakes.ts";
 import {
+  dnsServers,
   type HomeNegotiatedKeys,
   homeNegotiatedKeysTable,
-  type ServerIdentity,
-  serverIdentityTable,
+  MOST_DNS_SERVERS,
+  type ServerNegotiation,
+  serverNegotiationTable,
 } from "../common/config/negotiated-keys.ts";
 import {
   absolutePath,
@@ -92,7 +94,7 @@ export interface ServerConfig {
     readonly burst: number;
   };
   /** Who we are to homes that negotiate their keys; absent: there is none. */
-  readonly ikev2: ServerIdentity | undefined;
+  readonly ikev2: ServerNegotiation | undefined;
   /** Where sequence numbers and endpoints are kept. */
   readonly stateDirectory: string;
   readonly dataPlane: DataPlaneSetting;
@@ -116,6 +118,8 @@ export interface HomeConfig {
   readonly encapsulation: Encapsulation;
   /** Octets; absent: computed from the uplink. */
   readonly mtu: number | undefined;
+  /** Name servers the home is told; undefined: the server's for all. */
+  readonly dns: readonly Ipv6Address[] | undefined;
   readonly keys: ManualKeys | HomeNegotiatedKeys;
 }
 
@@ -160,6 +164,10 @@ const homeTableWith = (link: {
       description: "The tunnel's, in octets. Absent: what fits the uplink.",
       example: "1400",
     }),
+    dns: dnsServers.optional().meta({
+      description: `With \`keys.mode = "ikev2"\`: name servers the home is told, at most ${MOST_DNS_SERVERS}. Absent: \`ikev2.dns\`.`,
+      example: '["2001:db8::53"]',
+    }),
     keys: keysTable(homeNegotiatedKeysTable),
   }).transform(
     (fields): HomeFields => ({
@@ -170,6 +178,7 @@ const homeTableWith = (link: {
       prefixes: fields.prefixes,
       encapsulation: fields.encapsulation,
       mtu: fields.mtu,
+      dns: fields.dns,
       keys: fields.keys,
     }),
   );
@@ -236,7 +245,7 @@ export const serverTable = table({
     description:
       "How often a home may say that it moved. Each home has its own measure; the others notice nothing.",
   }),
-  ikev2: serverIdentityTable.optional().meta({
+  ikev2: serverNegotiationTable.optional().meta({
     description: "Who the server is to homes that negotiate their keys; needed when there are any.",
   }),
   "state-directory": absolutePath.default(SERVER_DEFAULTS.stateDirectory).meta({
@@ -381,6 +390,18 @@ function contradictions({ home, file, path }: PlacedHome, config: ServerConfig):
     const expectation = "expected another address than link-local";
     mistakes.push(mistake(file, [...path, "server-link-local"], expectation));
   }
+  if (home.dns !== undefined && home.keys.mode === "manual") {
+    const expectation = 'expected keys.mode = "ikev2" with it: manual keys tell the home nothing';
+    mistakes.push(mistake(file, [...path, "dns"], expectation));
+  }
+  const isUncertified =
+    home.keys.mode === "ikev2" &&
+    home.keys.proof.kind === "certificate" &&
+    config.ikev2?.authorityFile === undefined;
+  if (isUncertified) {
+    const expectation = "expected psk-file, or public-key, or ca-file in the server's [ikev2]";
+    mistakes.push(mistake(file, [...path, "keys"], expectation));
+  }
   if (!config.encapsulations.includes(home.encapsulation)) {
     const expectation = `expected one of the server's encapsulations, got "${home.encapsulation}"`;
     mistakes.push(mistake(file, [...path, "encapsulation"], expectation));
@@ -389,7 +410,7 @@ function contradictions({ home, file, path }: PlacedHome, config: ServerConfig):
 }
 
 /** What homes that negotiate their keys need of the server. */
-function unprovable({ homes, ikev2, dataPlane }: ServerConfig, file: string): ConfigError[] {
+function unprovable({ homes, ikev2 }: ServerConfig, file: string): ConfigError[] {
   const proofs = homes.flatMap(({ keys }) => (keys.mode === "ikev2" ? [keys.proof] : []));
   if (proofs.length === 0) return [];
   const mistakes: ConfigError[] = [];
@@ -398,14 +419,10 @@ function unprovable({ homes, ikev2, dataPlane }: ServerConfig, file: string): Co
     mistakes.push(mistake(file, ["ikev2"], expectation));
   } else if (
     ikev2.privateKeyFile === undefined &&
-    proofs.some(({ kind }) => kind === "public-key")
+    proofs.some(({ kind }) => kind !== "shared-key")
   ) {
-    const expectation = "missing, expected a path, since homes have a public-key";
+    const expectation = "missing, expected a path, since homes have a public-key or a certificate";
     mistakes.push(mistake(file, ["ikev2", "private-key-file"], expectation));
-  }
-  if (dataPlane === "kernel") {
-    const expectation = 'expected "userspace", the only one that takes negotiated keys yet';
-    mistakes.push(mistake(file, ["data-plane"], expectation));
   }
   return mistakes;
 }

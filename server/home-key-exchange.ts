@@ -3,9 +3,10 @@
  * the data plane, and tells the server where a home is that has proven who it is.
  */
 
-import type { KeyObject } from "node:crypto";
+import type { KeyObject, X509Certificate } from "node:crypto";
 import type { IkeMessage } from "../common/adapters/ike-transport.ts";
 import type { Clock } from "../common/adapters/system-clock.ts";
+import { firstHost } from "../common/config/schema.ts";
 import { associationStatuses, type KeyStatus } from "../common/control/key-status.ts";
 import type { Credential, Trust } from "../common/ikev2/authentication.ts";
 import { formatIdentification, isSameIdentification } from "../common/ikev2/identity.ts";
@@ -25,7 +26,7 @@ import type {
   SessionSettings,
 } from "../common/ikev2/session-types.ts";
 import type { Identification } from "../common/ikev2/wire/payloads/identification.ts";
-import { type Ipv4Address, ipv6Octets } from "../common/ip/address.ts";
+import { type Ipv4Address, type Ipv6Address, ipv6Octets } from "../common/ip/address.ts";
 import { Driver } from "../common/runtime/drive.ts";
 import type { Logger } from "../common/runtime/log.ts";
 import type { KeyedDataPlane, SoftLimit } from "../common/tunnel/data-plane.ts";
@@ -49,12 +50,17 @@ export interface KeyedHome {
   readonly credential: Credential;
   readonly trust: Trust;
   readonly softLimit: SoftLimit;
+  readonly childLifetimeMs: number | undefined;
 }
 
 export interface ServerKeyExchangeParts {
   readonly address: Ipv4Address;
   /** Ours. */
   readonly identity: Identification;
+  /** Seconds for which a home is believed before it must prove anew who it is; undefined: for ever. */
+  readonly authLifetime: number | undefined;
+  /** Name servers for homes that have none of their own. */
+  readonly dns: readonly Ipv6Address[];
   readonly settings: SessionSettings;
   readonly ports: SessionPorts;
   readonly clock: Clock;
@@ -84,6 +90,8 @@ export class HomeKeyExchange {
   readonly #byIdentity = new Map<string, Entry>();
   readonly #bySession = new Map<SessionId, Entry>();
   readonly #spis = new Set<number>();
+  /** Of all the homes that have certificates. */
+  #authorities: readonly X509Certificate[] = [];
   /** Where the message came from that is being handled. */
   #remote: Endpoint | undefined;
 
@@ -91,8 +99,11 @@ export class HomeKeyExchange {
     const { settings, ports, clock } = parts;
     this.#parts = parts;
     this.#links = new LinkTable(ports.random);
+    const authorities = () => this.#authorities;
     const directory: Directory = {
-      authorities: [],
+      get authorities() {
+        return authorities();
+      },
       findPeer: (identity, wanted) => this.#findPeer(identity, wanted),
       claimLink: (identity, requested) => this.#links.claim(identity, requested),
     };
@@ -126,6 +137,10 @@ export class HomeKeyExchange {
 
   /** From now on these homes may come: their tunnels stand. Those that changed are asked to come again. */
   serve(wanted: readonly KeyedHome[]): void {
+    const authorities = wanted.flatMap(({ trust }) =>
+      trust.kind === "authorities" ? trust.authorities : [],
+    );
+    this.#authorities = [...new Set(authorities)];
     for (const home of wanted) {
       const entry = this.#homes.get(home.config.name);
       if (entry === undefined) {
@@ -194,11 +209,12 @@ export class HomeKeyExchange {
   }
 
   #findPeer(identity: Identification, wanted: Identification | undefined): PeerPolicy | undefined {
-    const { identity: ours } = this.#parts;
+    const { identity: ours, authLifetime } = this.#parts;
     if (wanted !== undefined && !isSameIdentification(wanted, ours)) return undefined;
     const home = this.#byIdentity.get(formatIdentification(identity))?.home;
     if (home === undefined) return undefined;
-    const { config, credential, trust } = home;
+    const { config, credential, trust, childLifetimeMs } = home;
+    const [first] = config.prefixes;
     return {
       identity: ours,
       credential,
@@ -207,10 +223,14 @@ export class HomeKeyExchange {
         interfaceId: interfaceIdOf(config.serverLinkLocal),
         peerInterfaceId: interfaceIdOf(config.linkLocal),
         prefixes: config.prefixes,
-        dns: [],
+        dns: config.dns ?? this.#parts.dns,
         dhcp: [],
+        // Of a home that does not know RFC 5739: one address of its own.
+        ...(first === undefined ? {} : { fallback: { address: firstHost(first), length: 128 } }),
       },
       multicast: false,
+      ...(authLifetime === undefined ? {} : { authLifetime }),
+      ...(childLifetimeMs === undefined ? {} : { childLifetimeMs }),
     };
   }
 
@@ -324,11 +344,12 @@ function interfaceIdOf(address: HomeConfig["linkLocal"]): Uint8Array {
 
 /** What a home must learn of, or prove, again. Never told: it holds keys. */
 function fingerprint({ config, credential, trust }: KeyedHome): string {
-  const { linkLocal, serverLinkLocal, prefixes } = config;
+  const { linkLocal, serverLinkLocal, prefixes, dns } = config;
   return JSON.stringify([
     linkLocal,
     serverLinkLocal,
     prefixes,
+    dns,
     secretOf(credential),
     secretOf(trust),
   ]);

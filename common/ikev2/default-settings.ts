@@ -1,7 +1,7 @@
 /** How hometun negotiates when nobody says otherwise. */
 
 import type { Suite } from "../tunnel/tunnel.ts";
-import type { ChildSuite, IkeSuite } from "./algorithms.ts";
+import type { ChildSuite, Group, IkeSuite } from "./algorithms.ts";
 import { DEFAULT_TIMES } from "./retransmission.ts";
 import type { SessionSettings } from "./session-types.ts";
 
@@ -9,7 +9,7 @@ import type { SessionSettings } from "./session-types.ts";
 const FRAGMENT_LIMIT = 1_200;
 /** RFC 3948 section 4. */
 const KEEPALIVE_MS = 20_000;
-const IKE_LIFETIME_MS = 24 * 3_600_000;
+export const IKE_LIFETIME_MS = 24 * 3_600_000;
 
 const IKE_SUITES: readonly IkeSuite[] = [
   { encryption: "aes-gcm-256", prf: "hmac-sha2-256", group: "x25519" },
@@ -18,15 +18,23 @@ const IKE_SUITES: readonly IkeSuite[] = [
   { encryption: "aes-cbc-256-hmac-sha2-256-128", prf: "hmac-sha2-256", group: "modp-2048" },
 ];
 
-export const NEGOTIABLE_SUITES: readonly Suite[] = [
+export type NegotiableSuite = IkeSuite["encryption"];
+
+export const NEGOTIABLE_SUITES: readonly NegotiableSuite[] = [
   "aes-gcm-256",
   "aes-gcm-128",
   "aes-cbc-256-hmac-sha2-256-128",
 ];
 
-const CHILD_SUITES = NEGOTIABLE_SUITES.map(
-  (suite): ChildSuite => ({ suite, extendedSequenceNumbers: [true, false], group: "x25519" }),
-);
+export const NEGOTIABLE_GROUPS: readonly Group[] = ["x25519", "ecp-256", "modp-2048"];
+
+const childSuite = (suite: NegotiableSuite, group: Group): ChildSuite => ({
+  suite,
+  extendedSequenceNumbers: [true, false],
+  group,
+});
+
+const CHILD_SUITES = NEGOTIABLE_SUITES.map((suite) => childSuite(suite, "x25519"));
 
 /** Of those that may be chosen, the one that leaves the least room in a packet. */
 export const WIDEST_SUITE: Suite = "aes-cbc-256-hmac-sha2-256-128";
@@ -43,3 +51,30 @@ export const DEFAULT_SETTINGS: SessionSettings = {
   forceEncapsulation: true,
   revealKeys: false,
 };
+
+/** What a user may choose; what is absent is as usual. */
+export interface Negotiation {
+  /** In order of preference, for IKE messages and for ESP. */
+  readonly suites: readonly NegotiableSuite[] | undefined;
+  /** Key exchange methods, in order of preference. */
+  readonly groups: readonly Group[] | undefined;
+  /** Silence after which the peer is asked whether it lives; 0: never. */
+  readonly probeIntervalMs: number;
+  /** Age at which the IKE SA is rekeyed; 0: never. */
+  readonly ikeLifetimeMs: number;
+}
+
+/** Who chooses suites or groups gets every suite with every group. */
+export function settingsOf(negotiation: Negotiation): SessionSettings {
+  const { probeIntervalMs, ikeLifetimeMs } = negotiation;
+  const settings = { ...DEFAULT_SETTINGS, probeIntervalMs, ikeLifetimeMs };
+  if (negotiation.suites === undefined && negotiation.groups === undefined) return settings;
+  const { suites = NEGOTIABLE_SUITES, groups = NEGOTIABLE_GROUPS } = negotiation;
+  return {
+    ...settings,
+    ikeSuites: suites.flatMap((encryption) =>
+      groups.map((group): IkeSuite => ({ encryption, prf: "hmac-sha2-256", group })),
+    ),
+    childSuites: suites.flatMap((suite) => groups.map((group) => childSuite(suite, group))),
+  };
+}

@@ -231,8 +231,14 @@ export class IkeInitiator {
     if (effect.kind === "established" && effect.assignment?.kind === "link") {
       this.#linkId = effect.assignment.linkId;
     }
+    if (effect.kind === "established") {
+      const { reauthenticateMs } = this.#options;
+      this.#reauthenticateAt =
+        reauthenticateMs === undefined ? undefined : later(now, reauthenticateMs);
+    }
     if (effect.kind === "reauthenticate") {
-      this.#reauthenticateAt = later(now, effect.withinMs * REAUTHENTICATE_AT);
+      const asked = later(now, effect.withinMs * REAUTHENTICATE_AT);
+      this.#reauthenticateAt = earliest(this.#reauthenticateAt, asked);
     }
     const isInvalidSpi = effect.kind === "hint" && effect.notifyType === NotifyType.invalidIkeSpi;
     if (isInvalidSpi && id === this.#inUse) this.#hinted(now);

@@ -118,6 +118,7 @@ export class IkeSession {
     for (const { overdueAt } of children.all) deadline = earliest(deadline, overdueAt);
     if (ikeSas.current?.sa.isWaiting === false) {
       deadline = earliest(deadline, tasks.deadline);
+      deadline = earliest(earliest(deadline, children.rekeyAt), this.#session.endsAt);
       deadline = earliest(earliest(deadline, this.#probeAt), this.#ikeRekeyAt);
     }
     return deadline;
@@ -181,6 +182,7 @@ export class IkeSession {
       peer.keepAlive(now, settings.keepaliveMs);
     }
     if (ikeSas.current?.sa.isWaiting === false) {
+      this.#age(now);
       if (isDue(this.#ikeRekeyAt, now)) tasks.add({ kind: "rekey-ike" });
       else if (isDue(this.#probeAt, now)) tasks.add({ kind: "information" });
     }
@@ -203,6 +205,16 @@ export class IkeSession {
     const { current } = ikeSas;
     if (ikeLifetimeMs === 0 || current === undefined || !this.isEstablished) return undefined;
     return tasks.has("rekey-ike") ? undefined : later(current.bornAt, ikeLifetimeMs);
+  }
+
+  #age(now: Instant): void {
+    const { children, childLifetimeMs = 0, tasks, endsAt } = this.#session;
+    for (const spi of children.takeOld(now, childLifetimeMs)) {
+      tasks.add({ kind: "rekey-child", spi });
+    }
+    if (!isDue(endsAt, now)) return;
+    this.#session.endsAt = undefined;
+    tasks.add({ kind: "close" });
   }
 
   #repeat(record: SaRecord, now: Instant): void {
@@ -276,6 +288,11 @@ export class IkeSession {
       ikeDeleted(this.#session, record);
       return;
     }
+    if (this.#session.tasks.has("close") && error.type === NotifyType.invalidIkeSpi) {
+      // Nor is what we would be rid of as soon as it answers. Asking on, it would take the hints for its successor.
+      this.#session.close({ kind: "asked" });
+      return;
+    }
     // A new IKE SA of which the peer has not heard yet is unknown to it for a good reason.
     if (record.isConfirmed) this.#session.emit({ kind: "hint", notifyType: error.type });
   }
@@ -298,7 +315,8 @@ export class IkeSession {
     const phase = session.phase.kind;
     try {
       if (exchange === ExchangeType.ikeAuth && phase === "authenticating") {
-        return processAuthentication(session, record, payloads, input.wallTime);
+        const { wallTime } = input;
+        return processAuthentication(session, record, { payloads, wallTime }, now);
       }
       if (exchange === ExchangeType.createChildSa && phase === "established") {
         const request = processCreateChildSaRequest(payloads);

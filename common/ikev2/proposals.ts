@@ -72,7 +72,8 @@ export function childProposals(
   spi: number,
   options: { readonly withGroups: boolean },
 ): Proposal[] {
-  return suites.map((suite, index) => ({
+  const distinct = options.withGroups ? suites : suites.filter(isFirstOfItsKind);
+  return distinct.map((suite, index) => ({
     number: index + 1,
     protocol: ProtocolId.esp,
     spi: new ByteWriter().u32(spi).finish(),
@@ -116,6 +117,14 @@ export function chooseChild(
     }
   }
   return undefined;
+}
+
+/** The same suite with another group is the same where there are no groups. */
+function isFirstOfItsKind(suite: ChildSuite, index: number, all: readonly ChildSuite[]): boolean {
+  const kind = String(suite.extendedSequenceNumbers);
+  const same = (one: ChildSuite) =>
+    one.suite === suite.suite && String(one.extendedSequenceNumbers) === kind;
+  return all.findIndex(same) === index;
 }
 
 function ikeTransforms(suite: IkeSuite): Transform[] {

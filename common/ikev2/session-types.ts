@@ -42,6 +42,10 @@ export interface HomeOptions {
   readonly link: LinkRequest;
   /** No other IKE SA to this gateway is meant to live: not when authenticating again. */
   readonly initialContact: boolean;
+  /** After how long the home authenticates again by itself; absent: when the gateway asks. */
+  readonly reauthenticateMs?: number;
+  /** Age at which a Child SA is rekeyed; absent: age is no reason, so that who is silent stays silent. */
+  readonly childLifetimeMs?: number;
 }
 
 /** What a gateway knows of one home. */
@@ -53,8 +57,10 @@ export interface PeerPolicy {
   readonly link: LinkOffer;
   /** The home may have an SA for multicast (the seed's section 6.4). */
   readonly multicast: boolean;
-  /** Seconds until the home shall authenticate again (RFC 4478). */
+  /** Seconds until the home shall have authenticated again, or else the IKE SA ends (RFC 4478). */
   readonly authLifetime?: number;
+  /** Age at which a Child SA is rekeyed; absent: age is no reason. */
+  readonly childLifetimeMs?: number;
 }
 
 /** Where a gateway looks things up. */

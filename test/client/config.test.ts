@@ -29,6 +29,9 @@ identity = "alice.example"
 server-identity = "server.example"
 `;
 
+/** RFC 8410 section 10.1. */
+const RFC_8410_KEY = "MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=";
+
 it("needs a server, identities and a key where keys are negotiated", () => {
   const outcome = parse(`${NEGOTIATED_TEXT}psk-file = "/etc/hometun/psk"`);
   expect(outcome).toMatchObject({
@@ -48,8 +51,100 @@ it("needs a server, identities and a key where keys are negotiated", () => {
         peerIdentity: identificationOf("server.example"),
         proof: { kind: "shared-key", file: "/etc/hometun/psk" },
         softLimit: { packets: 2 ** 31, octets: 2 ** 40 },
+        childLifetimeMs: undefined,
+        negotiation: {
+          suites: undefined,
+          groups: undefined,
+          probeIntervalMs: 0,
+          ikeLifetimeMs: 86_400_000,
+        },
+        reauthenticateMs: undefined,
+        fallback: false,
       },
     },
+  });
+});
+
+describe("negotiated keys", () => {
+  const keysOf = (text: string) => {
+    const outcome = parse(NEGOTIATED_TEXT + text);
+    return outcome.kind === "good" ? outcome.value.keys : outcome.mistakes.map(String);
+  };
+
+  it("may be proven with certificates of an authority", () => {
+    const files = 'private-key-file = "/etc/k.pem"\ncertificate-file = "/etc/c.pem"\n';
+    expect(keysOf(`${files}ca-file = "/etc/ca.pem"`)).toMatchObject({
+      proof: {
+        kind: "key-pair",
+        privateKeyFile: "/etc/k.pem",
+        certificateFile: "/etc/c.pem",
+        peer: { kind: "authority", file: "/etc/ca.pem" },
+      },
+    });
+  });
+
+  it("take how they are negotiated and renewed", () => {
+    const text = `psk-file = "/etc/psk"
+suites = ["aes-gcm-128", "aes-gcm-256"]
+groups = ["ecp-256"]
+dpd-interval = 300
+ike-lifetime = 0
+rekey-seconds = 3600
+reauthentication-interval = 43200
+fallback = true`;
+    expect(keysOf(text)).toMatchObject({
+      negotiation: {
+        suites: ["aes-gcm-128", "aes-gcm-256"],
+        groups: ["ecp-256"],
+        probeIntervalMs: 300_000,
+        ikeLifetimeMs: 0,
+      },
+      childLifetimeMs: 3_600_000,
+      reauthenticateMs: 43_200_000,
+      fallback: true,
+    });
+  });
+
+  const PROOF = "keys: expected psk-file, or private-key-file with server-public-key or ca-file";
+  const PSK = 'psk-file = "/etc/psk"\n';
+  test.each([
+    { name: "nothing to be proven with", text: "", says: PROOF },
+    { name: "a key shared and a key pair", text: `${PSK}private-key-file = "/k"`, says: PROOF },
+    { name: "a certificate without its key", text: 'certificate-file = "/c"', says: PROOF },
+    {
+      name: "a server known by its key and by an authority",
+      text: `private-key-file = "/k"\nca-file = "/ca"\nserver-public-key = "${RFC_8410_KEY}"`,
+      says: PROOF,
+    },
+    {
+      name: "a suite that is not negotiated",
+      text: `${PSK}suites = ["aes-gcm-192"]`,
+      says: 'keys.suites[0]: expected "aes-gcm-256" or "aes-gcm-128" or "aes-cbc-256-hmac-sha2-256-128", got "aes-gcm-192"',
+    },
+    {
+      name: "no suite",
+      text: `${PSK}suites = []`,
+      says: "keys.suites: expected a list of suites, got an empty list",
+    },
+    {
+      name: "an unknown group",
+      text: `${PSK}groups = ["modp-1024"]`,
+      says: 'keys.groups[0]: expected "x25519" or "ecp-256" or "modp-2048", got "modp-1024"; did you mean "modp-2048"?',
+    },
+    {
+      name: "renewal every other second",
+      text: `${PSK}rekey-seconds = 2`,
+      says: "keys.rekey-seconds: expected 0, or 60 to 31536000 seconds, got 2",
+    },
+    {
+      name: "a question a day and more",
+      text: `${PSK}dpd-interval = 86401`,
+      says: "keys.dpd-interval: expected seconds from 0 to 86400, got 86401",
+    },
+  ])("with $name are a mistake", ({ text, says }) => {
+    const [mistake, ...others] = keysOf(text) as string[];
+    expect(mistake).toContain(`client.toml: ${says}`);
+    expect(others).toEqual([]);
   });
 });
 
@@ -266,22 +361,17 @@ describe("each mistake is told with file, key and expectation", () => {
     {
       name: "nothing to prove itself with",
       text: NEGOTIATED_TEXT,
-      says: "client.toml: keys: expected psk-file, or private-key-file and server-public-key",
+      says: "client.toml: keys: expected psk-file, or private-key-file with server-public-key or ca-file",
     },
     {
       name: "a private key, and nothing to know the server by",
       text: `${NEGOTIATED_TEXT}private-key-file = "/etc/hometun/key.pem"`,
-      says: "client.toml: keys: expected psk-file, or private-key-file and server-public-key",
+      says: "client.toml: keys: expected psk-file, or private-key-file with server-public-key or ca-file",
     },
     {
       name: "a public key that is none",
       text: `${NEGOTIATED_TEXT}server-public-key = "MCowBQYDK2VwAyEA"`,
       says: 'client.toml: keys.server-public-key: expected an Ed25519 or P-256 public key in base64, got "MCowBQYDK2VwAyEA"',
-    },
-    {
-      name: "negotiated keys on the kernel's data plane",
-      text: `data-plane = "kernel"\n${NEGOTIATED_TEXT}psk-file = "/etc/hometun/psk"`,
-      says: 'client.toml: data-plane: expected "userspace", the only one that takes negotiated keys yet',
     },
     {
       name: "an unknown log level",

@@ -61,7 +61,45 @@ describe("homes that negotiate their keys", () => {
     });
   });
 
+  it("may have certificates of an authority, and name servers of their own", () => {
+    const files = 'private-key-file = "/k"\ncertificate-file = "/c"\nca-file = "/ca"\n';
+    const text = `${SERVER_TEXT}${IDENTITY}${files}dns = ["2001:db8::53"]\nreauthentication-interval = 3600`;
+    const bob = negotiating("bob", "2001:db8:b::/56", "");
+    const dns = { ...bob, text: `dns = ["2001:db8::54"]\n${bob.text}` };
+    expect(parse(text, [dns])).toMatchObject({
+      kind: "good",
+      value: {
+        ikev2: {
+          privateKeyFile: "/k",
+          certificateFile: "/c",
+          authorityFile: "/ca",
+          dns: ["2001:db8::53"],
+          authLifetime: 3600,
+        },
+        homes: [{ dns: ["2001:db8::54"], keys: { proof: { kind: "certificate" } } }],
+      },
+    });
+  });
+
   test.each([
+    {
+      name: "a certificate whose key is not there",
+      text: `${SERVER_TEXT}${IDENTITY}certificate-file = "/c"`,
+      homes: [alice],
+      says: "server.toml: ikev2.private-key-file: missing, expected a path, since there is a certificate-file",
+    },
+    {
+      name: "more name servers than fit",
+      text: `${SERVER_TEXT}${IDENTITY}dns = [${Array.from({ length: 9 }, (_, i) => `"2001:db8::${i}"`)}]`,
+      homes: [alice],
+      says: "server.toml: ikev2.dns: expected at most 8 addresses",
+    },
+    {
+      name: "a home with two proofs",
+      text: SERVER_TEXT + IDENTITY,
+      homes: [negotiating("bob", "2001:db8:b::/56", `${PSK}\n${PUBLIC_KEY}`)],
+      says: "bob.toml: keys: expected psk-file or public-key, not both",
+    },
     {
       name: "a server without identity",
       text: SERVER_TEXT,
@@ -72,25 +110,19 @@ describe("homes that negotiate their keys", () => {
       name: "a public key, and a server without a private one",
       text: SERVER_TEXT + IDENTITY,
       homes: [negotiating("bob", "2001:db8:b::/56", PUBLIC_KEY)],
-      says: "server.toml: ikev2.private-key-file: missing, expected a path, since homes have a public-key",
+      says: "server.toml: ikev2.private-key-file: missing, expected a path, since homes have a public-key or a certificate",
     },
     {
       name: "nothing to be proven by",
       text: SERVER_TEXT + IDENTITY,
       homes: [negotiating("bob", "2001:db8:b::/56", "")],
-      says: "bob.toml: keys: expected psk-file, or public-key",
+      says: "bob.toml: keys: expected psk-file, or public-key, or ca-file in the server's [ikev2]",
     },
     {
       name: "another home's identity",
       text: SERVER_TEXT + IDENTITY,
       homes: [alice, negotiating("bob", "2001:db8:b::/56", PSK, "alice.example")],
       says: "bob.toml: keys.identity: expected one of its own, home alice in alice.toml has the same",
-    },
-    {
-      name: "the kernel's data plane",
-      text: `${SERVER_TEXT}data-plane = "kernel"\n${IDENTITY}`,
-      homes: [alice],
-      says: 'server.toml: data-plane: expected "userspace", the only one that takes negotiated keys yet',
     },
   ])("$name is a mistake", ({ text, homes, says }) => {
     expect(mistakesOf(text, homes)).toContain(says);

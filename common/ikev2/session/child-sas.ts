@@ -1,6 +1,6 @@
 /** The Child SAs of a session. A rekey makes another beside the old one, which its maker then deletes. */
 
-import { type Instant, later } from "../../time.ts";
+import { earliest, type Instant, later } from "../../time.ts";
 import type { ChildSa, SessionEffect } from "../session-types.ts";
 import { type ChildRecord, REPLACED_MS } from "./state.ts";
 
@@ -40,13 +40,18 @@ export class ChildSas {
 
   add(
     sa: ChildSa,
-    how: { readonly replaces?: number | undefined; readonly outbound: "now" | "deferred" },
+    how: {
+      readonly replaces?: number | undefined;
+      readonly outbound: "now" | "deferred";
+      readonly rekeyAt: Instant | undefined;
+    },
   ): ChildRecord {
     const record: ChildRecord = {
       sa,
       state: "installed",
       successor: undefined,
       rival: undefined,
+      rekeyAt: how.rekeyAt,
       overdueAt: undefined,
     };
     this.#records.push(record);
@@ -59,6 +64,24 @@ export class ChildSas {
   replace(record: ChildRecord, now: Instant): void {
     record.state = "replaced";
     record.overdueAt = later(now, REPLACED_MS);
+  }
+
+  /** When the first of those in use is too old. */
+  get rekeyAt(): Instant | undefined {
+    let at: Instant | undefined;
+    for (const { state, rekeyAt } of this.#records) {
+      if (state === "installed") at = earliest(at, rekeyAt);
+    }
+    return at;
+  }
+
+  /** SPIs of those that are too old; they count as young again, lest a peer that refuses be asked without end. */
+  takeOld(now: Instant, lifetimeMs: number): number[] {
+    const old = this.#records.filter(
+      ({ state, rekeyAt }) => state === "installed" && rekeyAt !== undefined && rekeyAt <= now,
+    );
+    for (const record of old) record.rekeyAt = later(now, lifetimeMs);
+    return old.map(({ sa }) => sa.inbound.spi);
   }
 
   /** SPIs of those that the peer should have deleted long ago. */

@@ -3,12 +3,13 @@
  * the effects that have come together. The exchanges, each a state machine in a file of its own, act on it.
  */
 
-import type { Instant } from "../../time.ts";
+import { type Instant, later } from "../../time.ts";
 import type { ChildMaker, ChildSelectors } from "../child-sa.ts";
 import type { Assignment } from "../link.ts";
 import type { NatVerdict, Path } from "../nat-detection.ts";
 import { compareOctets, MULTICAST } from "../selectors.ts";
 import type {
+  ChildSa,
   CloseReason,
   PeerPolicy,
   SessionEffect,
@@ -20,11 +21,13 @@ import type { Payload } from "../wire/message.ts";
 import { ChildSas } from "./child-sas.ts";
 import { IkeSas } from "./ike-sas.ts";
 import { PeerPath } from "./peer-path.ts";
-import type { PendingExchange, Phase, SaRecord, SessionRole } from "./state.ts";
+import type { ChildRecord, PendingExchange, Phase, SaRecord, SessionRole } from "./state.ts";
 import { TaskQueue } from "./task-queue.ts";
 
 /** Octets; at least half the PRF's key and 128 bits, RFC 7296 section 2.10. */
 export const NONCE_LENGTH = 32;
+/** Of a lifetime, by which either end may come earlier. */
+const LIFETIME_JITTER = 0.1;
 
 export class SessionContext {
   readonly role: SessionRole;
@@ -41,6 +44,8 @@ export class SessionContext {
   assignment: Assignment | undefined;
   /** What a further Child SA may have. */
   allowed: ChildSelectors = { local: [], remote: [] };
+  /** A gateway's: when it stops believing a home that has not authenticated again (RFC 4478). */
+  endsAt: Instant | undefined;
   heardAt: Instant | undefined;
   /** What has to wait until the answer is on its way: the end of the session, or of a replaced IKE SA. */
   closing: CloseReason | undefined;
@@ -65,6 +70,27 @@ export class SessionContext {
 
   emit(effect: SessionEffect): void {
     this.#effects.push(effect);
+  }
+
+  /** Milliseconds; undefined: they may grow as old as they like. */
+  get childLifetimeMs(): number | undefined {
+    const { role } = this;
+    return role.kind === "home" ? role.options.childLifetimeMs : this.policy?.childLifetimeMs;
+  }
+
+  addChild(
+    sa: ChildSa,
+    how: { readonly replaces?: number | undefined; readonly outbound: "now" | "deferred" },
+    now: Instant,
+  ): ChildRecord {
+    const lifetimeMs = this.childLifetimeMs;
+    const [jitter = 0] = lifetimeMs === undefined ? [] : this.ports.random(1);
+    // Not both ends at the same time.
+    const rekeyAt =
+      lifetimeMs === undefined
+        ? undefined
+        : later(now, lifetimeMs * (1 - LIFETIME_JITTER * (jitter / 256)));
+    return this.children.add(sa, { ...how, rekeyAt });
   }
 
   takeEffects(): SessionEffect[] {

@@ -7,6 +7,7 @@
 
 import { MalformedError } from "../../errors.ts";
 import type { Instant } from "../../time.ts";
+import type { ChildSuite, Group } from "../algorithms.ts";
 import { acceptChild, answerChild } from "../child-sa.ts";
 import {
   buildChildRequest,
@@ -42,9 +43,8 @@ export function requestChild(
   const selectors = task.kind === "create-child" ? task : rekeyed?.sa;
   if (selectors === undefined) return;
   if (rekeyed !== undefined && rekeyed.state !== "installed") return;
-  const wanted = task.kind === "rekey-child" ? task.group : undefined;
-  const group = wanted ?? settings.childSuites[0]?.group;
-  const suites = settings.childSuites.filter((suite) => suite.group === group);
+  const group = task.group ?? likelyGroup(settings.childSuites, record.sa.suite.group);
+  const suites = offeredFor(settings.childSuites, group);
   const agreement = group === undefined ? undefined : beginKeyAgreement(group, ports.random);
   const spi = ports.allocateSpi();
   const nonce = ports.random(NONCE_LENGTH);
@@ -63,6 +63,20 @@ export function requestChild(
   });
   const exchange = { kind: "child", task, spi, nonce, agreement, child, rekeyed } as const;
   session.request(record, exchange, payloads, now);
+}
+
+/** The peer is known to have the group of the IKE SA. */
+function likelyGroup(suites: readonly ChildSuite[], known: Group): Group | undefined {
+  return suites.some(({ group }) => group === known) ? known : suites[0]?.group;
+}
+
+/** All that we take, what fits the key exchange first; with another the peer asks for another key exchange. */
+function offeredFor(suites: readonly ChildSuite[], group: Group | undefined): ChildSuite[] {
+  const others = (suite: ChildSuite) => suite.group !== group && suite.group !== undefined;
+  return [
+    ...suites.filter((suite) => suite.group === group),
+    ...(group === undefined ? [] : suites.filter(others)),
+  ];
 }
 
 /** The peer asks. Throws `MalformedError`. */
@@ -93,7 +107,7 @@ export function processChild(
   if ("invalidKe" in made) return [invalidKePayload(made.invalidKe)];
   const { agreement, child } = made;
   const replaces = old?.sa.inbound.spi;
-  const next = children.add(made.sa, { replaces, outbound: "deferred" });
+  const next = session.addChild(made.sa, { replaces, outbound: "deferred" }, now);
   if (old !== undefined) {
     old.successor = next;
     if (old.state === "rekeying") old.rival = { record: next, nonces };
@@ -141,7 +155,7 @@ export function childAnswered(
   }
   // With a rival it is not known yet which of the two stays.
   const outbound = rekeyed?.rival === undefined ? "now" : "deferred";
-  const made = session.children.add(accepted, { replaces, outbound });
+  const made = session.addChild(accepted, { replaces, outbound }, now);
   if (rekeyed !== undefined) settle(session, rekeyed, { made, nonces }, now);
 }
 
@@ -230,7 +244,7 @@ function childRefused(
     case NotifyType.invalidKePayload: {
       const isOurs = session.settings.childSuites.some((suite) => suite.group === group);
       const isNew = group !== undefined && group !== agreement?.group;
-      if (task.kind !== "rekey-child" || !isOurs || !isNew) break;
+      if (!isOurs || !isNew) break;
       tasks.addFirst({ ...task, group });
       return;
     }

@@ -4,7 +4,7 @@
  */
 
 import { MalformedError } from "../../errors.ts";
-import type { Instant } from "../../time.ts";
+import { type Instant, later } from "../../time.ts";
 import { authenticate, distrust, type SignedParts } from "../authentication.ts";
 import { acceptChild, answerChild } from "../child-sa.ts";
 import {
@@ -73,8 +73,8 @@ export function requestAuthentication(
 export function processAuthentication(
   session: SessionContext,
   record: SaRecord,
-  payloads: readonly Payload[],
-  wallTime: number,
+  asked: { readonly payloads: readonly Payload[]; readonly wallTime: number },
+  now: Instant,
 ): Payload[] {
   const { phase, role } = session;
   if (role.kind !== "gateway" || phase.kind !== "authenticating") {
@@ -82,7 +82,7 @@ export function processAuthentication(
   }
   const { directory } = role;
   const { transcript } = phase;
-  const request = processIkeAuthRequest(payloads);
+  const request = processIkeAuthRequest(asked.payloads);
   const peer = request.identification.identification;
   const policy = directory.findPeer(peer, request.wanted?.identification);
   const proof = {
@@ -90,7 +90,7 @@ export function processAuthentication(
     identification: peer,
     certificates: request.certificates,
     parts: signedBy("initiator", record.sa, transcript, request.identification.body),
-    wallTime,
+    wallTime: asked.wallTime,
   };
   const why = policy === undefined ? "unknown-identity" : distrust(policy.trust, proof);
   if (policy === undefined || why !== undefined) {
@@ -99,12 +99,14 @@ export function processAuthentication(
   }
   session.phase = { kind: "established" };
   session.policy = policy;
+  const { authLifetime } = policy;
+  if (authLifetime !== undefined) session.endsAt = later(now, authLifetime * 1000);
   const identification = identificationPayload("IDr", policy.identity);
   const granted = grant(session, record, { request, policy, directory, nonces: transcript.nonces });
   const { initialContact } = request;
   const { assignment, nat } = session;
   session.emit({ kind: "established", peer, initialContact, assignment, nat });
-  if (granted.sa !== undefined) session.children.add(granted.sa, { outbound: "deferred" });
+  if (granted.sa !== undefined) session.addChild(granted.sa, { outbound: "deferred" }, now);
   return buildIkeAuthResponse({
     identification,
     authentication: authenticate(
@@ -114,7 +116,7 @@ export function processAuthentication(
     certificates: certificatesOf(policy.credential),
     configuration: granted.configuration,
     child: granted.child,
-    authLifetime: policy.authLifetime,
+    authLifetime,
   });
 }
 
@@ -178,7 +180,7 @@ export function authenticationAnswered(
     return;
   }
   session.allowed = { local: homeSelectors(assignment), remote: [EVERYTHING] };
-  session.children.add(sa, { outbound: "now" });
+  session.addChild(sa, { outbound: "now" }, now);
 }
 
 function acceptFirstChild(

@@ -22,6 +22,7 @@ export type Task =
       readonly kind: "create-child";
       readonly localSelectors: readonly TrafficSelector[];
       readonly remoteSelectors: readonly TrafficSelector[];
+      readonly group?: Group;
     }
   | { readonly kind: "delete-children"; readonly spis: readonly number[] }
   | { readonly kind: "rekey-ike"; readonly group?: Group }
@@ -73,6 +74,8 @@ export interface ChildRecord {
   /** The successor that the peer made; sending with it waits until this one is deleted. */
   successor: ChildRecord | undefined;
   rival: { readonly record: ChildRecord; readonly nonces: Nonces } | undefined;
+  /** When it is so old that it is rekeyed. */
+  rekeyAt: Instant | undefined;
   /** When a replaced one is deleted even though that is the peer's part. */
   overdueAt: Instant | undefined;
 }

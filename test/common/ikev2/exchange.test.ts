@@ -237,6 +237,75 @@ describe("the link of RFC 5739", () => {
   });
 });
 
+describe("age", () => {
+  const MINUTE = 60_000;
+
+  it("is no reason to say anything, unless it is asked for", () => {
+    const network = up({
+      homeSettings: { ikeLifetimeMs: 0 },
+      gatewaySettings: { ikeLifetimeMs: 0 },
+    });
+    network.run(30 * 24 * 60 * MINUTE);
+    expect(network.sent).toHaveLength(4);
+  });
+
+  const ends = [
+    { whose: "the home's", options: { home: { childLifetimeMs: 10 * MINUTE } } },
+    { whose: "the gateway's", options: { policy: { childLifetimeMs: 10 * MINUTE } } },
+    {
+      whose: "both ends'",
+      options: {
+        home: { childLifetimeMs: 10 * MINUTE },
+        policy: { childLifetimeMs: 10 * MINUTE },
+      },
+    },
+  ];
+  test.each(ends)("renews ESP keys by $whose wish, and no packet is lost", ({ options }) => {
+    const network = up(options);
+    const first = network.childOf("home").inbound.spi;
+    network.run(8.9 * MINUTE);
+    expect(network.childOf("home").inbound.spi).toBe(first);
+    network.run(1.2 * MINUTE);
+    const second = network.childOf("home").inbound.spi;
+    expect(second).not.toBe(first);
+    expectOneTunnel(network);
+    network.run(10.2 * MINUTE);
+    expect(network.childOf("home").inbound.spi).not.toBe(second);
+    expectOneTunnel(network);
+  });
+
+  it("has the home authenticate again by itself, on the same link", () => {
+    const network = up({ home: { reauthenticateMs: 10 * MINUTE } });
+    const before = network.assignmentOf("home");
+    network.run(9 * MINUTE);
+    expect(network.kinds("home").filter((kind) => kind === "established")).toHaveLength(1);
+    network.run(20 * MINUTE);
+    expect(network.kinds("home").filter((kind) => kind === "established")).toHaveLength(3);
+    expect(network.assignmentOf("home")).toEqual(before);
+    expectOneTunnel(network);
+  });
+
+  it("has it authenticate again in time when the gateway says for how long it believes, RFC 4478", () => {
+    const network = up({ policy: { authLifetime: 600 } });
+    network.run(45 * MINUTE);
+    expect(network.kinds("home").filter((kind) => kind === "established").length).toBeGreaterThan(
+      4,
+    );
+    expect(network.gateway.sessionCount).toBe(1);
+    expectOneTunnel(network);
+  });
+
+  it("ends the belief of the gateway when the home does not, RFC 4478", () => {
+    const network = up({ policy: { authLifetime: 600 } });
+    network.fault = () => [];
+    network.run(9.9 * MINUTE);
+    expect(network.gateway.sessionCount).toBe(1);
+    network.run(2 * MINUTE);
+    expect(network.gateway.sessionCount).toBe(0);
+    expect(network.kinds("gateway")).toContain("child-deleted");
+  });
+});
+
 describe("messages on a bad network", () => {
   const messagesOf = (options: ConstructorParameters<typeof Network>[0]) => up(options).sent.length;
   const settings = { fragmentLimit: 300 };
