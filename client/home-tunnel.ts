@@ -53,7 +53,7 @@ const TICK_MS = 1_000;
 /** When that has not happened for so long, something is wrong with us. */
 const STALLED_MS = 10_000;
 /** We send, and nothing has come for so long. */
-const SILENCE_MS = 3_000;
+const SILENCE_MS = 1_000;
 
 /** What the home's end needs of the world. */
 export interface HomeTunnelParts {

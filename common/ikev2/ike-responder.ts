@@ -8,6 +8,7 @@ import { createHmac, timingSafeEqual } from "node:crypto";
 import { ByteWriter } from "../bytes/writer.ts";
 import { MalformedError } from "../errors.ts";
 import { type Ipv4Address, ipv4Octets } from "../ip/address.ts";
+import { type RateLimit, TokenBucket } from "../rate-limit.ts";
 import { earliest, type Instant, later } from "../time.ts";
 import { DeadlineQueue } from "./deadline-queue.ts";
 import {
@@ -73,8 +74,8 @@ export const DEFAULT_LIMITS: ResponderLimits = {
 const COOKIE_SECRET_MS = 60_000;
 const COOKIE_SECRET_LENGTH = 32; // octets
 const COOKIE_VERSION_LENGTH = 1; // octets
-/** INVALID_IKE_SPI for strangers: at most one in this time, section 2.21.4. */
-const INVALID_SPI_INTERVAL_MS = 100;
+/** INVALID_IKE_SPI for strangers, section 2.21.4: thousands of homes ask after a restart, and it is shorter than what it answers. */
+const INVALID_SPI_LIMIT: RateLimit = { rate: 500, burst: 500 };
 
 export type StrangerDrop = "half-open-limit" | "address-limit" | "session-limit" | "malformed";
 
@@ -123,7 +124,7 @@ export class IkeResponder {
   readonly #deadlines = new DeadlineQueue<SessionId>();
   #secrets: CookieSecret[] = [];
   #secretUntil: Instant | undefined;
-  #invalidSpiFrom: Instant | undefined;
+  readonly #invalidSpi = new TokenBucket(INVALID_SPI_LIMIT);
   #nextId = 1;
 
   constructor(options: {
@@ -292,8 +293,7 @@ export class IkeResponder {
     { path, encapsulated }: { readonly path: Path; readonly encapsulated: boolean },
     now: Instant,
   ): ResponderEffect[] {
-    if (this.#invalidSpiFrom !== undefined && now < this.#invalidSpiFrom) return [];
-    this.#invalidSpiFrom = later(now, INVALID_SPI_INTERVAL_MS);
+    if (!this.#invalidSpi.take(now)) return [];
     const message = encodeClearMessage(
       {
         initiatorSpi: header.initiatorSpi,
