@@ -1,4 +1,4 @@
-/** The two daemons, as they are installed, with the files `hometun keygen` makes. */
+/** The two daemons, as they are installed, with the files that their commands make. */
 
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { resolve } from "node:path";
@@ -16,6 +16,8 @@ const SERVER_PROGRAM = resolve(PROGRAMS, "server/main.js");
 const DIRECTORY = "/run/hometun-demo";
 const CONTROL_SOCKET = `${DIRECTORY}/server.sock`;
 const NAME = "alice";
+const IDENTITY = "alice.example";
+const SERVER_IDENTITY = "isp.example";
 const OWNER_ONLY = { mode: 0o600 };
 
 export interface Daemons {
@@ -26,14 +28,13 @@ export interface Daemons {
 export async function startDaemons(network: Network): Promise<Daemons> {
   await writeConfiguration(network);
   const start = (machine: "home" | "server", program: string) =>
-    network[machine].spawn([
-      process.execPath,
-      program,
-      "run",
-      "-c",
-      `${DIRECTORY}/${machine}.toml`,
-    ]);
+    network[machine].spawn([process.execPath, program, "run", "-c", fileOf(machine)]);
   return { server: start("server", SERVER_PROGRAM), home: start("home", HOME_PROGRAM) };
+}
+
+/** Whether the keys stand in the files, instead of being negotiated by IKEv2. */
+export function usesManualKeys(): boolean {
+  return process.argv.includes("--manual-keys");
 }
 
 /** What the server says of the home: `hometun-server status alice --json`. */
@@ -51,16 +52,51 @@ export async function confirmedAt(address: string, timeoutMs: number): Promise<M
   }, timeoutMs);
 }
 
-async function writeConfiguration({ home }: Network): Promise<void> {
-  const homes = `${DIRECTORY}/homes`;
-  mkdirSync(homes, { recursive: true });
+/** As people do it: `init` at either end, `home add` in between; or `keygen`, which makes both files. */
+async function writeConfiguration(network: Network): Promise<void> {
+  mkdirSync(`${DIRECTORY}/homes`, { recursive: true });
+  if (usesManualKeys()) await writeManualKeys(network);
+  else await writeIdentities(network);
+  for (const daemon of ["home", "server"] as const) {
+    const made = readFileSync(fileOf(daemon), "utf8");
+    writeFileSync(fileOf(daemon), `${placesOf(daemon)}${made}`, OWNER_ONLY);
+  }
+}
+
+async function writeIdentities({ home, server }: Network): Promise<void> {
+  const atHome = (...args: string[]) =>
+    home.run([process.execPath, HOME_PROGRAM, "init", "-o", fileOf("home"), ...args]);
+  const atServer = (...args: string[]) => server.run([process.execPath, SERVER_PROGRAM, ...args]);
+  const serverName = ["--address", SERVER, "--identity", SERVER_IDENTITY];
+  const [said] = await Promise.all([
+    atHome("--server", SERVER, "--identity", IDENTITY),
+    atServer("init", "-o", fileOf("server"), ...serverName),
+  ]);
+  const publicKey = wordIn(said, /--public-key (\S+)/);
+  const answer = await atServer(
+    ...["home", "add", NAME, "-c", fileOf("server"), "--prefix", PREFIX],
+    ...["--identity", IDENTITY, "--public-key", publicKey],
+  );
+  await atHome(wordIn(answer, /'(hometun:\S+)'/));
+}
+
+async function writeManualKeys({ home }: Network): Promise<void> {
   const plan = ["--name", NAME, "--server", SERVER, "--prefix", PREFIX, "--output", DIRECTORY];
   await home.run([process.execPath, HOME_PROGRAM, "keygen", ...plan]);
-  renameSync(`${DIRECTORY}/${NAME}.server.toml`, `${homes}/${NAME}.toml`);
-  const made = readFileSync(`${DIRECTORY}/${NAME}.client.toml`, "utf8");
-  writeFileSync(`${DIRECTORY}/home.toml`, `${placesOf("home")}${made}`, OWNER_ONLY);
-  const server = `address = "${SERVER}"\nhomes = "${homes}"\n${placesOf("server")}`;
-  writeFileSync(`${DIRECTORY}/server.toml`, server, OWNER_ONLY);
+  renameSync(`${DIRECTORY}/${NAME}.server.toml`, `${DIRECTORY}/homes/${NAME}.toml`);
+  renameSync(`${DIRECTORY}/${NAME}.client.toml`, fileOf("home"));
+  const server = `address = "${SERVER}"\nhomes = "${DIRECTORY}/homes"\n`;
+  writeFileSync(fileOf("server"), server, OWNER_ONLY);
+}
+
+function fileOf(daemon: "home" | "server"): string {
+  return `${DIRECTORY}/${daemon}.toml`;
+}
+
+function wordIn(text: string, pattern: RegExp): string {
+  const word = pattern.exec(text)?.[1];
+  if (word === undefined) throw new Error(`hometun said something else:\n${text}`);
+  return word;
 }
 
 function placesOf(daemon: "home" | "server"): string {

@@ -3,7 +3,8 @@
  *
  * This process only looks whether the machine can do it, then shuts the show (show.ts) into namespaces of its
  * own: processes, mounts and networks. When the show ends, or is killed, the kernel removes all it made.
- * `--brief` leaves less time to look at it, for tests.
+ * `--brief` leaves less time to look at it, for tests; with `--manual-keys` the keys stand in the files, instead of
+ * being negotiated by IKEv2.
  */
 
 import { spawn } from "node:child_process";

@@ -3,7 +3,7 @@
 import { formatCount, formatDuration } from "../common/text/units.ts";
 import { eventually, Lab } from "../test/support/namespace.ts";
 import { CHANGES, type Change } from "./changes.ts";
-import { confirmedAt, type Daemons, startDaemons } from "./daemons.ts";
+import { confirmedAt, type Daemons, homeStatus, startDaemons, usesManualKeys } from "./daemons.ts";
 import { monotonicMs, sleep } from "./moment.ts";
 import { buildNetwork, LAPTOP, type Network, PREFIX, UPLINKS, WEBSITE } from "./network.ts";
 import { longestOutage, longestPause } from "./outage.ts";
@@ -56,6 +56,7 @@ async function show(): Promise<number> {
     await screen.step(`hometun and hometun-server run; the home is at ${home}`, () =>
       within("the tunnel did not come up", (patience) => confirmedAt(home, patience)),
     );
+    if (!usesManualKeys()) await tellKeys();
     const { ping, download } = await startTraffic(network);
     screen.follow(() => statusLine(screen, ping, download));
     const outcomes: Outcome[] = [];
@@ -94,6 +95,14 @@ function introduce(): void {
     screen.say("  You are not root, so they are in a user namespace.");
   }
   screen.say();
+}
+
+/** What the two have agreed on. */
+async function tellKeys(): Promise<void> {
+  const { keys } = await homeStatus();
+  const suite = keys?.associations[0]?.suite;
+  if (suite === undefined) throw new Error("no keys were negotiated");
+  screen.say(`  ${style.good("✓")} they agreed on keys by IKEv2: ${suite}, proven with Ed25519`);
 }
 
 async function startTraffic(network: Network): Promise<{ ping: Ping; download: Download }> {

@@ -48,6 +48,7 @@ describe.skipIf(!canUseNamespaces({ tun: true }))("the demonstration", () => {
   it("crosses three changes of address and says so in plain text", async () => {
     const { output, status } = await startDemo().ended;
     expect({ output, status }).toMatchObject({ status: 0 });
+    expect(output).toMatch(/agreed on keys by IKEv2: aes-gcm-256, proven with Ed25519/);
     expect(output).toMatch(/60,000,000 octets downloaded: SHA-256 \S+ the same at both ends/);
     expect(output).not.toContain("\u001b");
   });
