@@ -4,11 +4,13 @@ import { MalformedError } from "../../../common/errors.ts";
 import {
   formatIpv6,
   formatIpv6Prefix,
+  ipv6Octets,
   isInPrefix,
   parseIpv4,
   parseIpv6,
   parseIpv6Prefix,
 } from "../../../common/ip/address.ts";
+import { hex } from "../../support/hex.ts";
 
 describe("IPv6 text", () => {
   // RFC 5952 sections 1, 2 and 4, and RFC 4291 section 2.2.
@@ -37,11 +39,24 @@ describe("IPv6 text", () => {
     expect(() => parseIpv6(text)).toThrow(MalformedError);
   });
 
+  // The octets are inet_pton(3)'s.
+  test.each([
+    ["::", "00000000000000000000000000000000"],
+    ["::1", "00000000000000000000000000000001"],
+    ["fe80::", "fe800000000000000000000000000000"],
+    ["1::8", "00010000000000000000000000000008"],
+    ["2001:db8:a:ffff:0:10ff:fe02:9abc", "20010db8000affff000010fffe029abc"],
+    ["2001:db8::9:0:0:1", "20010db8000000000009000000000001"],
+  ])("%s is %s", (text, octets) => {
+    expect(ipv6Octets(parseIpv6(text))).toEqual(hex(octets));
+  });
+
   it("survives any octets both ways", () => {
     fc.assert(
       fc.property(fc.uint8Array({ minLength: 16, maxLength: 16 }), (octets) => {
         const text = formatIpv6(octets);
         expect(parseIpv6(text)).toBe(text);
+        expect(ipv6Octets(text)).toEqual(octets);
       }),
     );
   });
