@@ -166,7 +166,6 @@ const homeTableWith = (link: {
     }),
     dns: dnsServers.optional().meta({
       description: `With \`keys.mode = "ikev2"\`: name servers the home is told, at most ${MOST_DNS_SERVERS}. Absent: \`ikev2.dns\`.`,
-      example: '["2001:db8::53"]',
     }),
     keys: keysTable(homeNegotiatedKeysTable),
   }).transform(

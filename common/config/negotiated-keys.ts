@@ -231,7 +231,6 @@ export const negotiatedKeysTable: z.ZodType<NegotiatedKeys> = table({
   "ca-file": absolutePath.optional().meta({
     description:
       "Instead of `server-public-key`: the certificates in PEM of who says which key is the server's. Its own must have `server-identity` as subjectAltName.",
-    example: '"/etc/hometun/ca.pem"',
   }),
   ...negotiationFields,
   "reauthentication-interval": lifetime(LIFETIME).prefault(0).meta({
@@ -240,8 +239,7 @@ export const negotiatedKeysTable: z.ZodType<NegotiatedKeys> = table({
     example: "0",
   }),
   fallback: bool.default(false).meta({
-    description:
-      "Whether a single address will do, of a server that does not know RFC 5739. Such a server does not follow the home either.",
+    description: "Whether a single address will do, of a server that does not know RFC 5739.",
     example: "false",
   }),
 }).transform((fields, context): NegotiatedKeys => {
