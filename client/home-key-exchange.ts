@@ -5,7 +5,12 @@
 
 import type { IkeMessage } from "../common/adapters/ike-transport.ts";
 import type { Clock } from "../common/adapters/system-clock.ts";
-import { associationStatuses, type KeyStatus } from "../common/control/key-status.ts";
+import { IkeLedger, type IkeTotals } from "../common/control/ike-ledger.ts";
+import {
+  associationStatuses,
+  type KeyStatus,
+  type NegotiatedPair,
+} from "../common/control/key-status.ts";
 import {
   type AttemptId,
   IkeInitiator,
@@ -25,7 +30,7 @@ import { Driver } from "../common/runtime/drive.ts";
 import type { Logger } from "../common/runtime/log.ts";
 import { type Instant, later } from "../common/time.ts";
 import type { KeyedDataPlane, SoftLimit } from "../common/tunnel/data-plane.ts";
-import type { Endpoint, Suite, TunnelName } from "../common/tunnel/tunnel.ts";
+import type { Endpoint, TunnelName } from "../common/tunnel/tunnel.ts";
 import { UDP_ENCAPSULATION_PORT } from "../common/tunnel/tunnel.ts";
 
 const IKE_PORT = 500;
@@ -47,8 +52,8 @@ export interface HomeKeyExchangeParts {
 }
 
 export interface KeyExchangeListeners {
-  /** The server gave a link: addresses and prefixes. */
-  readonly onAssigned: (assignment: Assignment & { readonly kind: "link" }) => void;
+  /** The server gave a link, or a single address if that is all it can. */
+  readonly onAssigned: (assignment: Assignment) => void;
   /** There are keys where there were none. */
   readonly onKeyed: () => void;
 }
@@ -56,8 +61,9 @@ export interface KeyExchangeListeners {
 export class HomeKeyExchange {
   readonly #parts: HomeKeyExchangeParts;
   readonly #driver: Driver<InitiatorInput, InitiatorEffect>;
-  /** Suites by inbound SPI; as many as there are Child SAs. */
-  readonly #associations = new Map<number, Suite>();
+  /** By inbound SPI; as many as there are Child SAs. */
+  readonly #associations = new Map<number, NegotiatedPair>();
+  readonly #ledger = new IkeLedger<AttemptId>();
   readonly #established = new Set<AttemptId>();
   #listeners: KeyExchangeListeners | undefined;
   #local: Ipv4Address | undefined;
@@ -130,9 +136,14 @@ export class HomeKeyExchange {
       state: this.#associations.size === 0 ? "none" : "established",
       since: this.#since,
       ikeSas: this.#established.size,
+      ike: this.#ledger.statuses(this.#established),
       associations: associationStatuses(keyed.associations(tunnel), this.#associations),
       rekeys: this.#rekeys,
     };
+  }
+
+  ikeTotals(): IkeTotals {
+    return this.#ledger.totals();
   }
 
   /** Tells the server that the home leaves. */
@@ -151,11 +162,12 @@ export class HomeKeyExchange {
   }
 
   #note(id: AttemptId, effect: SessionEffect): void {
+    this.#ledger.note(id, effect, this.#parts.clock.wall());
     const { tunnel, keyed, softLimit, log } = this.#parts;
     switch (effect.kind) {
       case "established":
         this.#established.add(id);
-        if (effect.assignment?.kind === "link") this.#listeners?.onAssigned(effect.assignment);
+        if (effect.assignment !== undefined) this.#listeners?.onAssigned(effect.assignment);
         break;
       case "child-created": {
         const { inbound } = effect.child;
@@ -163,7 +175,8 @@ export class HomeKeyExchange {
         if (effect.outbound === "now") keyed.useAssociations(tunnel, inbound.spi);
         if (effect.replaces !== undefined) this.#rekeys += 1;
         const isFirst = this.#associations.size === 0;
-        this.#associations.set(inbound.spi, inbound.suite);
+        const since = this.#parts.clock.wall();
+        this.#associations.set(inbound.spi, { suite: inbound.suite, since });
         const fields = { suite: inbound.suite, replaces: effect.replaces };
         log[isFirst ? "info" : "debug"]({ spi: inbound.spi, ...fields }, "keys negotiated");
         if (isFirst) this.#keyed();

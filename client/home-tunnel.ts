@@ -45,6 +45,7 @@ import type { ClientStatus } from "./status.ts";
 
 /** There is one tunnel on a client; data planes want a name for it. */
 export const HOME_TUNNEL = "home" as TunnelName;
+const ADDRESS_LENGTH = 128; // bits
 const EVERYTHING: Ipv6Prefix = { address: "::" as Ipv6Address, length: 0 };
 /** Before an uplink is known. */
 const USUAL_UPLINK_MTU = 1500; // octets
@@ -109,7 +110,8 @@ export class HomeTunnel {
     this.#startedAt = clock.wall();
     this.#uplinkSince = this.#startedAt;
     this.#keepaliveAt = clock.now();
-    this.#link = config.tunnel;
+    const { linkLocal, serverLinkLocal, prefixes, address } = config.tunnel;
+    this.#link = { linkLocal, serverLinkLocal, prefixes, address, dns: [], isSingle: false };
     this.#spec = specOf(config, this.#link, USUAL_UPLINK_MTU);
     this.#announcer = new Announcer({ livenessIntervalMs: config.tunnel.livenessIntervalMs });
     const perform = (effect: AnnouncerEffect) => this.#perform(effect);
@@ -126,7 +128,7 @@ export class HomeTunnel {
     dataPlane.onEvent((event) => this.#react(event));
     this.#parts.keyExchange?.listen({
       onAssigned: (assignment) => this.#assigned(assignment),
-      onKeyed: () => this.#driver.feed({ kind: "announce" }),
+      onKeyed: () => this.#keyed(),
     });
     this.#openNeighbors();
     this.#isRouter = this.#parts.isRouter();
@@ -178,6 +180,7 @@ export class HomeTunnel {
       address: this.#uplink?.address,
       mtu: this.#spec.mtu,
       prefixes: this.#spec.localPrefixes,
+      dns: this.#link.dns,
       confirmedInMs: this.#lastMove?.confirmedInMs,
     };
   }
@@ -193,6 +196,7 @@ export class HomeTunnel {
       confirmations: this.#confirmations,
       solicitations: this.#solicitationsSent,
       losses: this.#losses,
+      ike: this.#parts.keyExchange?.ikeTotals(),
       stateIsWritten: this.#parts.health.problem === undefined,
     };
   }
@@ -220,6 +224,7 @@ export class HomeTunnel {
       serverLinkLocal: this.#link.serverLinkLocal,
       address: this.#link.address,
       prefixes: this.#link.prefixes.map(formatIpv6Prefix),
+      ...(this.#link.dns.length === 0 ? {} : { dns: this.#link.dns }),
       encapsulation: tunnel.encapsulation,
       mtu: this.#spec.mtu,
       dataPlane: dataPlaneStatusOf(dataPlane),
@@ -305,11 +310,13 @@ export class HomeTunnel {
     const { log } = this.#parts;
     switch (effect.kind) {
       case "advertise":
+        if (this.#link.isSingle) break;
         this.#advertisementsSent += 1;
         this.#send(this.#advertisement(effect.address));
         log.debug({ change: this.#change, address: effect.address }, "advertisement sent");
         break;
       case "solicit":
+        if (this.#link.isSingle) break;
         this.#solicitationsSent += 1;
         this.#send(encodeNeighborSolicitation({ target: this.#link.serverLinkLocal, options: [] }));
         break;
@@ -384,8 +391,20 @@ export class HomeTunnel {
     else this.#parts.log.debug({ verdict }, "advertisement ignored");
   }
 
+  /** There are keys where there were none: the server is told where we are, unless IKE is all it understands. */
+  #keyed(): void {
+    this.#driver.feed({ kind: "announce" });
+    this.#confirmByKeys();
+  }
+
+  /** Who cannot answer advertisements confirms us by having keys with us. */
+  #confirmByKeys(): void {
+    const hasKeys = this.#parts.keyExchange?.status().state === "established";
+    if (this.#link.isSingle && hasKeys) this.#driver.feed({ kind: "answer" });
+  }
+
   /** The server gave addresses and prefixes, perhaps others than before: the interface follows. */
-  #assigned(assignment: Assignment & { readonly kind: "link" }): void {
+  #assigned(assignment: Assignment): void {
     const { config, dataPlane, log } = this.#parts;
     const link = linkOf(config, assignment);
     if (JSON.stringify(link) === JSON.stringify(this.#link)) return;
@@ -442,6 +461,7 @@ export class HomeTunnel {
     if (this.#announcer.state.kind === "unanswered") {
       this.#tellUnanswered("the server does not answer, asking on");
     }
+    this.#confirmByKeys();
     this.#doubtKeys(sentAt, heardAt);
     this.#tell();
     const { natKeepaliveMs } = config.tunnel;
@@ -465,18 +485,29 @@ export class HomeTunnel {
 type HomeLink = Pick<
   ClientConfig["tunnel"],
   "linkLocal" | "serverLinkLocal" | "prefixes" | "address"
->;
+> & {
+  readonly dns: readonly Ipv6Address[];
+  /** It is one address, of a server that does not know RFC 5739: there is nobody to advertise to. */
+  readonly isSingle: boolean;
+};
 
-function linkOf(
-  { tunnel }: ClientConfig,
-  { localInterfaceId, peerInterfaceId, prefixes }: Assignment & { readonly kind: "link" },
-): HomeLink {
+function linkOf({ tunnel }: ClientConfig, assignment: Assignment): HomeLink {
+  const { dns } = assignment;
+  if (assignment.kind === "address") {
+    const { linkLocal, serverLinkLocal } = tunnel;
+    const { address } = assignment;
+    const prefixes = [{ address, length: ADDRESS_LENGTH }];
+    return { linkLocal, serverLinkLocal, prefixes, address, dns, isSingle: true };
+  }
+  const { localInterfaceId, peerInterfaceId, prefixes } = assignment;
   const [first] = prefixes;
   return {
     linkLocal: linkLocalAddress(localInterfaceId),
     serverLinkLocal: linkLocalAddress(peerInterfaceId),
     prefixes,
     address: tunnel.address ?? (first === undefined ? undefined : firstHost(first)),
+    dns,
+    isSingle: false,
   };
 }
 

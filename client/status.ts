@@ -29,6 +29,8 @@ export interface ClientStatus {
   readonly address: Ipv6Address | undefined;
   /** As text, such as `2001:db8:a::/56`. */
   readonly prefixes: readonly string[];
+  /** Name servers that the server told; absent: it tells none. */
+  readonly dns?: readonly Ipv6Address[];
   readonly encapsulation: Encapsulation;
   /** Octets; of the tunnel's interface. */
   readonly mtu: number;
@@ -66,7 +68,7 @@ export interface UplinkStatus {
 /** The status for people, aligned, ending in a newline. */
 export function formatClientStatus(status: ClientStatus, reading: Reading): string {
   const { style } = reading;
-  const { uplink, lastMove, problem } = status;
+  const { uplink, lastMove, problem, dns = [] } = status;
   const { text, why } = describeState(status, reading);
   const facts: Fact[] = [["State", STATE_STYLES[status.state.kind](style)(text)]];
   for (const line of why) facts.push(["", line]);
@@ -81,6 +83,7 @@ export function formatClientStatus(status: ClientStatus, reading: Reading): stri
     ["Moves", formatCount(status.moves)],
     ["Server", status.server],
     ["Prefixes", status.prefixes.join(", ")],
+    ...(dns.length === 0 ? [] : [["Name servers", dns.join(", ")] satisfies Fact]),
     ["Interface", `${status.interface}, ${status.address ?? "no address"}, MTU ${status.mtu}`],
     ["Link", `${status.linkLocal} to ${status.serverLinkLocal}`],
     ["Carried by", describeEncapsulation(status.encapsulation)],

@@ -109,6 +109,7 @@ export class Hooks {
       HOMETUN_ADDRESS: address ?? "",
       HOMETUN_PREVIOUS: previous ?? "",
       HOMETUN_PREFIXES: view.prefixes.map(formatIpv6Prefix).join(" "),
+      HOMETUN_DNS: (view.dns ?? []).join(" "),
       HOMETUN_MTU: String(view.mtu),
       HOMETUN_CONFIRMED_MS: kind === "down" ? "" : String(view.confirmedInMs ?? ""),
     };

@@ -7,6 +7,7 @@ import { formatIpv6Prefix, type Ipv6Prefix } from "../../common/ip/address.ts";
 import { Driver } from "../../common/runtime/drive.ts";
 import type { HomeView } from "../home-view.ts";
 import type { LanParts, LanSide } from "./lan.ts";
+import { dnsFor } from "./lan-config.ts";
 import {
   PREFERRED_LIFETIME,
   ROUTER_LIFETIME,
@@ -107,7 +108,8 @@ export class ExportedLan implements LanSide {
 
   #export(view: HomeView): LanExport {
     const { config, tunnelAddress } = this.#parts;
-    const { interfaces, dns } = config;
+    const { interfaces } = config;
+    const dns = dnsFor(config, view);
     const subnets = lanSubnets(view.prefixes, tunnelAddress, interfaces.length);
     const state = this.#stopped ? "stopped" : STATES[this.#core.state];
     const alive = state === "up";

@@ -19,6 +19,7 @@ import {
 } from "../../common/config/schema.ts";
 import type { ConfigError } from "../../common/errors.ts";
 import type { Ipv6Address, Ipv6Prefix } from "../../common/ip/address.ts";
+import type { HomeView } from "../home-view.ts";
 import { LAN_PREFIX_LENGTH, lanSubnets } from "./subnets.ts";
 
 const LONGEST_DEAD_AFTER = 7 * 86_400; // seconds
@@ -34,7 +35,7 @@ export interface LanConfig {
   readonly mode: LanMode;
   /** At least one; each gets a /64. */
   readonly interfaces: readonly string[];
-  /** DNS servers for the hosts; may be empty. */
+  /** DNS servers for the hosts; empty: those that the server tells, if it does. */
   readonly dns: readonly Ipv6Address[];
   /** After how long without tunnel hosts are told to look elsewhere; 0: never. */
   readonly deadAfterMs: number;
@@ -51,7 +52,7 @@ const lanTable = table({
     .max(MOST_DNS_SERVERS, { error: `expected at most ${MOST_DNS_SERVERS} addresses` })
     .default([])
     .meta({
-      description: `DNS servers that the hosts are told, at most ${MOST_DNS_SERVERS}; RFC 8106.`,
+      description: `DNS servers that the hosts are told, at most ${MOST_DNS_SERVERS}; RFC 8106. None: those that the server tells the home, with \`keys.mode = "ikev2"\`.`,
       example: '["2001:db8::53"]',
     }),
   "dead-after": seconds(LONGEST_DEAD_AFTER).prefault(DEAD_AFTER).meta({
@@ -63,6 +64,11 @@ const lanTable = table({
     example: '"/run/hometun/lan.json"',
   }),
 });
+
+/** What the user wants the hosts to ask; else what the server told. */
+export function dnsFor({ dns }: LanConfig, view: HomeView): readonly Ipv6Address[] {
+  return dns.length > 0 ? dns : (view.dns ?? []).slice(0, MOST_DNS_SERVERS);
+}
 
 /** `lan` and `lan-mode`, for the table they stand in. */
 export const lanFields = {

@@ -19,7 +19,7 @@ import type { Logger } from "../../common/runtime/log.ts";
 import { later } from "../../common/time.ts";
 import type { HomeView } from "../home-view.ts";
 import { formatToldPrefixes, parseToldPrefixes, type ToldPrefix } from "./former-prefixes.ts";
-import type { LanConfig } from "./lan-config.ts";
+import { dnsFor, type LanConfig } from "./lan-config.ts";
 import {
   RouterAdvertiser,
   type RouterAdvertiserEffect,
@@ -246,8 +246,10 @@ class LanInterface {
     return [{ interfaceName: this.#name, prefix: this.#prefix }];
   }
 
-  follow({ confirmed, mtu }: HomeView): void {
+  follow(view: HomeView): void {
+    const { confirmed, mtu } = view;
     this.#driver.feed({ kind: "mtu", mtu });
+    this.#driver.feed({ kind: "dns", servers: dnsFor(this.#parts.config, view) });
     if (confirmed === this.#confirmed) return;
     this.#confirmed = confirmed;
     this.#driver.feed({ kind: "tunnel", up: confirmed });

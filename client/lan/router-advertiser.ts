@@ -67,6 +67,8 @@ export type RouterAdvertiserInput =
   | { readonly kind: "tunnel"; readonly up: boolean }
   /** The LAN's prefixes from now on. */
   | { readonly kind: "prefixes"; readonly prefixes: readonly Ipv6Prefix[] }
+  /** DNS servers that hosts may ask; may be empty. */
+  | { readonly kind: "dns"; readonly servers: readonly Ipv6Address[] }
   /** The tunnel's, in octets. */
   | { readonly kind: "mtu"; readonly mtu: number }
   /** A Router Solicitation that may be answered. */
@@ -117,6 +119,7 @@ export class RouterAdvertiser {
   #linkLayerAddress: Uint8Array | undefined;
   #prefixes: readonly Ipv6Prefix[];
   readonly #former = new Map<string, FormerPrefix>();
+  #dns: readonly Ipv6Address[];
   #mtu: number;
   #nextToAll: Instant | undefined;
   #lastToAll: Instant | undefined;
@@ -128,6 +131,7 @@ export class RouterAdvertiser {
   constructor(options: RouterAdvertiserOptions) {
     this.#options = options;
     this.#prefixes = options.prefixes;
+    this.#dns = options.dns;
     this.#mtu = options.mtu;
     for (const former of options.former ?? []) {
       this.#former.set(formatIpv6Prefix(former.prefix), former);
@@ -156,6 +160,11 @@ export class RouterAdvertiser {
         return input.up ? this.#tunnelUp(now) : this.#tunnelDown(now);
       case "prefixes":
         this.#replacePrefixes(input.prefixes, now);
+        return [];
+      case "dns":
+        if (String(input.servers) === String(this.#dns)) return [];
+        this.#dns = input.servers;
+        this.#announce(now);
         return [];
       case "mtu":
         if (input.mtu === this.#mtu) return [];
@@ -298,7 +307,7 @@ export class RouterAdvertiser {
     lifetimes: Lifetimes,
     now: Instant,
   ): RouterAdvertisement {
-    const { dns } = this.#options;
+    const dns = this.#dns;
     const hardware = sourceLinkLayerOption(this.#linkLayerAddress ?? new Uint8Array());
     return {
       currentHopLimit: CURRENT_HOP_LIMIT,

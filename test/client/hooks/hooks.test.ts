@@ -8,7 +8,7 @@ import {
   type ProgramRun,
   runProgramOnce,
 } from "../../../common/adapters/program.ts";
-import { parseIpv4, parseIpv6Prefix } from "../../../common/ip/address.ts";
+import { parseIpv4, parseIpv6, parseIpv6Prefix } from "../../../common/ip/address.ts";
 import { openLog } from "../../../common/runtime/log.ts";
 import { CLIENT_TEXT } from "../../support/config-text.ts";
 import { at } from "../../support/timeline.ts";
@@ -20,6 +20,7 @@ const THERE = parseIpv4("192.0.2.8");
 const view = (state: "confirmed" | "announcing" | "no-address", address = HERE): HomeView => ({
   confirmed: state === "confirmed",
   address: state === "no-address" ? undefined : address,
+  dns: [parseIpv6("2001:db8::53")],
   mtu: 1400,
   prefixes: [parseIpv6Prefix("2001:db8:a::/56"), parseIpv6Prefix("2001:db8:b::/56")],
   confirmedInMs: 12.5,
@@ -138,6 +139,7 @@ describe("hooks", () => {
           HOMETUN_ADDRESS: "192.0.2.7",
           HOMETUN_PREVIOUS: "",
           HOMETUN_PREFIXES: "2001:db8:a::/56 2001:db8:b::/56",
+          HOMETUN_DNS: "2001:db8::53",
           HOMETUN_MTU: "1400",
           HOMETUN_CONFIRMED_MS: "12.5",
         },

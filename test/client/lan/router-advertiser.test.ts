@@ -134,6 +134,25 @@ describe("a router advertiser", () => {
     const [first] = saidIn(runUntil(advertising({ dns: [] }), 0));
     expect(first?.dns).toBeUndefined();
   });
+
+  it("tells name servers as soon as it hears of them, and no longer when there are none", () => {
+    const advertiser = advertising({ dns: [] });
+    runUntil(advertiser, 100_000);
+    advertiser.handle({ kind: "dns", servers: [DNS] }, at(100_000));
+    const [told] = saidIn(runUntil(advertiser, 100_500));
+    expect(told?.dns).toBe(1800);
+    advertiser.handle({ kind: "dns", servers: [] }, at(200_000));
+    const [silent] = saidIn(runUntil(advertiser, 200_500));
+    expect(silent?.dns).toBeUndefined();
+  });
+
+  it("says nothing anew when the name servers are the same", () => {
+    const advertiser = advertising();
+    runUntil(advertiser, 100_000);
+    const { deadline } = advertiser;
+    advertiser.handle({ kind: "dns", servers: [DNS] }, at(100_000));
+    expect(advertiser.deadline).toBe(deadline);
+  });
 });
 
 describe("who solicits", () => {
