@@ -63,9 +63,8 @@ const FLAG_DUMP_INTERRUPTED = 0x10;
 type Heard = (messages?: readonly RouteReply[]) => void;
 
 export class RouteSocket {
+  readonly #questions = new NetlinkRequests(Protocol.ROUTE);
   #requests: NetlinkSocket;
-  /** Opened when it is first needed. */
-  #batched: NetlinkRequests | undefined;
   readonly #subscriptions = new Set<Subscription>();
   /** The last request: they go one after the other, see `request`. */
   #last: Promise<unknown> = Promise.resolve();
@@ -96,19 +95,19 @@ export class RouteSocket {
     const results: (SystemError | undefined)[] = [];
     for (let at = 0; at < requests.length; at += REQUESTS_A_TURN) {
       if (at > 0) await new Promise((resolve) => setImmediate(resolve));
-      results.push(...this.#batches.attempt(requests.slice(at, at + REQUESTS_A_TURN)));
+      results.push(...this.#open(requests[at]).attempt(requests.slice(at, at + REQUESTS_A_TURN)));
     }
     return results;
   }
 
   /** The answer to one question, at once: an event loop's turn later it may be old. Throws `SystemError`. */
   ask(request: NetlinkRequest): Uint8Array {
-    return this.#batches.ask(request);
+    return this.#open(request).ask(request);
   }
 
   /** All answers to one question, such as all interfaces, at once. Throws `SystemError`. */
   list(request: NetlinkRequest): Uint8Array[] {
-    return this.#batches.dump(request, () => true);
+    return this.#open(request).dump(request, () => true);
   }
 
   /**
@@ -130,16 +129,16 @@ export class RouteSocket {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
+    this.#questions.close();
     this.#requests.close();
-    this.#batched?.close();
     for (const subscription of this.#subscriptions) subscription.close();
     this.#subscriptions.clear();
   }
 
-  get #batches(): NetlinkRequests {
-    if (this.#closed) throw new SystemError("ask the kernel", "ECANCELED");
-    this.#batched ??= new NetlinkRequests(Protocol.ROUTE);
-    return this.#batched;
+  /** Whoever asks late must not reach somebody else's descriptor. */
+  #open(request: NetlinkRequest | undefined): NetlinkRequests {
+    if (this.#closed) throw new SystemError(request?.operation ?? "ask the kernel", "ECANCELED");
+    return this.#questions;
   }
 
   #openRequests(): NetlinkSocket {

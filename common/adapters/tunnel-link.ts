@@ -19,10 +19,17 @@ import {
   decodeLinkMessage,
   encodeLinkMessage,
   encodeLinkQuery,
+  encodeLinksQuery,
   LinkFlag,
   type LinkMessage,
 } from "../rtnetlink/link-message.ts";
-import { type InterfaceAddress, type LinkOperation, planLink } from "../rtnetlink/link-plan.ts";
+import {
+  type InterfaceAddress,
+  type LinkOperation,
+  type PresentLink,
+  planLink,
+} from "../rtnetlink/link-plan.ts";
+import { LinkWatch } from "../rtnetlink/link-watch.ts";
 import {
   decodeRouteMessage,
   encodeRouteMessage,
@@ -32,7 +39,14 @@ import {
   RouteType,
 } from "../rtnetlink/route-message.ts";
 import type { TunnelSpec } from "../tunnel/tunnel.ts";
-import { RequestFlag, RouteMessageType, type RouteSocket } from "./netlink-socket.ts";
+import type { NetlinkRequest } from "./netlink-requests.ts";
+import {
+  RequestFlag,
+  RouteGroup,
+  RouteMessageType,
+  type RouteReply,
+  type RouteSocket,
+} from "./netlink-socket.ts";
 
 /** Marks the routes that hometun made, and only those are ever removed: `ip -6 route show proto 104`. */
 export const ROUTE_PROTOCOL = 104;
@@ -45,6 +59,11 @@ export const ROUTE_METRIC = 1_000;
 /** For thousands of interfaces, in milliseconds. */
 const REMOVAL_TIMEOUT = 60_000;
 
+/** So long after something happened to interfaces they are looked at, milliseconds. */
+const SETTLE_MS = 100;
+/** More interfaces than these are read by listing all that the machine has. */
+const FEW = 8;
+
 /** Drivers whose interfaces may be a tunnel's. */
 const TUNNEL_KINDS = new Set(["tun", "xfrm"]);
 
@@ -53,13 +72,32 @@ export type LinkSpec = Pick<
   "interfaceName" | "localAddresses" | "peerLinkLocal" | "routes" | "mtu"
 >;
 
+export type LinkOutcome =
+  | { readonly kind: "ready"; readonly interfaceIndex: number }
+  | { readonly kind: "failed"; readonly error: SystemError };
+
+/** What happened to an interface that was configured. */
+export type LinkChange = {
+  readonly interfaceName: string;
+} /** Somebody set it down. It is left so until somebody sets it up. */ & (
+  | { readonly kind: "down" }
+  /** It had been down, or had lost addresses, and is as it was configured again. */
+  | { readonly kind: "restored" }
+  | { readonly kind: "trouble"; readonly error: SystemError }
+);
+
 export interface TunnelLinks {
   /**
    * Makes the interface, which must exist, have these addresses, this MTU and these routes, and removes others of
    * its addresses and of hometun's routes through it. Done twice it changes nothing. Other interfaces and routes
    * are left alone. Rejects with `SystemError`.
+   *
+   * From then on the interface is kept so: Linux takes the addresses and routes of an interface that is set down,
+   * and they are given back when it is set up again.
    */
   configure(spec: LinkSpec): Promise<{ interfaceIndex: number }>;
+  /** The same for many at once, which takes much less time; an outcome for each. Rejects with `SystemError`. */
+  configureAll(specs: readonly LinkSpec[]): Promise<LinkOutcome[]>;
   /** Rejects with `SystemError`. */
   setMtu(interfaceName: string, mtu: number): Promise<void>;
   /**
@@ -67,10 +105,25 @@ export interface TunnelLinks {
    * for each that goes alone. Those that are gone already are passed over. Rejects with `SystemError`.
    */
   remove(interfaceNames: readonly string[]): Promise<void>;
+  onChange(listener: (change: LinkChange) => void): void;
 }
 
 export function openTunnelLinks(socket: RouteSocket): TunnelLinks {
   return new NetlinkTunnelLinks(socket);
+}
+
+/** What stands of an interface. */
+interface StandingLink extends PresentLink {
+  readonly index: number;
+}
+
+/** One interface on its way to what it should be. */
+interface Task {
+  readonly spec: LinkSpec;
+  readonly operation: string;
+  readonly index: number;
+  readonly steps: readonly LinkOperation[];
+  error: SystemError | undefined;
 }
 
 class NetlinkTunnelLinks implements TunnelLinks {
@@ -80,231 +133,452 @@ class NetlinkTunnelLinks implements TunnelLinks {
    * of them, which for thousands of new interfaces would take thousands of times as long: so they are listed
    * once, and again only for an interface that is configured for a second time.
    */
-  #atStart: Promise<Map<number, Ipv6Prefix[]>> | undefined;
-  readonly #configured = new Set<number>();
+  #atStart: ReadonlyMap<number, readonly Ipv6Prefix[]> | undefined;
+  /** What was configured, by interface index. */
+  readonly #kept = new Map<number, LinkSpec>();
+  readonly #watch = new LinkWatch();
+  readonly #listeners: ((change: LinkChange) => void)[] = [];
+  #subscription: { close(): void } | undefined;
+  #settling: NodeJS.Timeout | undefined;
+  /** The last piece of work: one after the other, or an older one might undo a newer. */
+  #last: Promise<unknown> = Promise.resolve();
 
   constructor(socket: RouteSocket) {
     this.#socket = socket;
   }
 
   async configure(spec: LinkSpec): Promise<{ interfaceIndex: number }> {
-    const operation = `configure the tunnel interface ${spec.interfaceName}`;
-    const link = await this.#link(spec.interfaceName, operation);
-    const { index } = link;
-    try {
-      const operations = planLink(
-        {
-          up: (link.flags & LinkFlag.up) !== 0,
-          mtu: link.mtu,
-          addressGenerationMode: link.addressGenerationMode,
-          addresses: await this.#addresses(index, operation),
-          routes: await this.#routes(index, operation),
-        },
-        spec,
-      );
-      refuseRouterAdvertisements(spec.interfaceName, operation);
-      for (const step of operations) await this.#perform(step, index, operation);
-    } catch (error) {
-      throw explained(error, spec.interfaceName, operation);
-    }
-    this.#configured.add(index);
-    return { interfaceIndex: index };
+    const [outcome] = await this.configureAll([spec]);
+    if (outcome?.kind === "ready") return { interfaceIndex: outcome.interfaceIndex };
+    throw outcome?.error ?? new SystemError(operationOn(spec), "ENODEV");
+  }
+
+  configureAll(specs: readonly LinkSpec[]): Promise<LinkOutcome[]> {
+    return this.#inTurn(async () => {
+      const { link, ipv6Address } = RouteGroup;
+      this.#subscription ??= this.#socket.subscribe([link, ipv6Address], this.#hear);
+      const standing = this.#read(specs);
+      const tasks = specs.map((spec) => taskFor(spec, standing.get(spec.interfaceName)));
+      await this.#carryOut(tasks.flatMap((task) => (task instanceof SystemError ? [] : [task])));
+      return tasks.map((task) => this.#settle(task));
+    });
   }
 
   async setMtu(interfaceName: string, mtu: number): Promise<void> {
     const operation = `set the MTU of ${interfaceName} to ${mtu}`;
-    const { index } = await this.#link(interfaceName, operation);
-    await this.#changeLink({ index, flags: 0, change: 0, mtu }, operation);
+    await this.#inTurn(async () => {
+      const { index } = this.#link(interfaceName, operation);
+      const [refused] = await this.#socket.attempt([
+        changeLink({ index, flags: 0, change: 0, mtu }, operation),
+      ]);
+      if (refused !== undefined) throw refused;
+      const spec = this.#kept.get(index);
+      if (spec !== undefined) this.#kept.set(index, { ...spec, mtu });
+    });
   }
 
   async remove(interfaceNames: readonly string[]): Promise<void> {
+    await this.#inTurn(() => this.#remove(interfaceNames));
+  }
+
+  onChange(listener: (change: LinkChange) => void): void {
+    this.#listeners.push(listener);
+  }
+
+  async #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const turn = this.#last.then(work);
+    this.#last = turn.catch(() => undefined);
+    return await turn;
+  }
+
+  async #remove(interfaceNames: readonly string[]): Promise<void> {
     const operation = "remove the tunnel interfaces";
     // A number that nobody else has: whatever is in the group goes.
     const group = randomInt(2 ** 30, 2 ** 31);
-    let grouped = 0;
+    const indexes: number[] = [];
+    const links = this.#links(interfaceNames, operation);
     for (const name of interfaceNames) {
-      try {
-        const { index } = await this.#link(name, operation);
-        await this.#changeLink({ index, flags: 0, change: 0, group }, operation);
-        grouped += 1;
-      } catch (error) {
-        if (!hasCode(error, "ENODEV")) throw error;
-      }
+      const link = links.get(name);
+      if (link instanceof SystemError && link.code !== "ENODEV") throw link;
+      if (link !== undefined && !(link instanceof SystemError)) indexes.push(link.index);
     }
-    if (grouped === 0) return;
+    for (const index of indexes) this.#forget(index);
+    const grouped = await this.#socket.attempt(
+      indexes.map((index) => changeLink({ index, flags: 0, change: 0, group }, operation)),
+    );
+    for (const error of grouped) if (error !== undefined && error.code !== "ENODEV") throw error;
+    if (!grouped.includes(undefined)) return;
     const payload = encodeLinkMessage({ index: 0, flags: 0, change: 0, group });
     const type = RouteMessageType.deleteLink;
     await this.#socket.request({ operation, type, payload, timeoutMs: REMOVAL_TIMEOUT });
   }
 
-  /** The interface, if it is one a tunnel may have. */
-  async #link(name: string, operation: string): Promise<LinkMessage> {
-    const [reply] = await this.#socket.request({
-      operation,
-      type: RouteMessageType.getLink,
-      payload: encodeLinkQuery({ name }),
-    });
-    if (reply === undefined) throw new SystemError(operation, "ENODEV");
-    const link = decodeLinkMessage(reply.payload);
-    if (link.kind === undefined || !TUNNEL_KINDS.has(link.kind)) {
-      const hint = `${name} is no tunnel interface; choose another name`;
-      throw new SystemError(operation, "EBUSY", { hint });
+  /** Remembers what was done, to keep it so. */
+  #settle(task: Task | SystemError): LinkOutcome {
+    if (task instanceof SystemError) return { kind: "failed", error: task };
+    const { spec, index, steps, error } = task;
+    if (error !== undefined) return { kind: "failed", error };
+    const wasDown = this.#watch.stateOf(index) === "down";
+    const wasRaised = steps.some(({ kind }) => kind === "set-up");
+    this.#kept.set(index, spec);
+    this.#watch.keep(index, wasRaised ? "rising" : "up", spec.localAddresses);
+    if (wasDown) this.#tell({ kind: "restored", interfaceName: spec.interfaceName });
+    return { kind: "ready", interfaceIndex: index };
+  }
+
+  #forget(index: number): void {
+    this.#kept.delete(index);
+    this.#watch.forget(index);
+  }
+
+  #tell(change: LinkChange): void {
+    for (const listener of this.#listeners) listener(change);
+  }
+
+  readonly #hear = (messages?: readonly RouteReply[]): void => {
+    if (messages === undefined) this.#watch.overrun();
+    for (const { type, payload } of messages ?? []) {
+      if (type === RouteMessageType.newLink) this.#watch.linkChanged(payload);
+      else if (type === RouteMessageType.deleteAddress) this.#watch.addressRemoved(payload);
+      else if (type === RouteMessageType.deleteLink) this.#watch.linkRemoved(payload);
     }
-    return link;
-  }
+    if (!this.#watch.hasDoubts) return;
+    this.#settling ??= setTimeout(() => {
+      this.#settling = undefined;
+      void this.#inTurn(() => this.#lookAgain());
+    }, SETTLE_MS).unref();
+  };
 
-  async #addresses(index: number, operation: string): Promise<InterfaceAddress[]> {
-    const replies = await this.#socket.request({
-      operation,
-      type: RouteMessageType.getAddress,
-      flags: RequestFlag.dump,
-      payload: encodeAddressQuery(AddressFamily.ipv6, index),
-    });
-    return replies
-      .map(({ payload }) => decodeAddressMessage(payload))
-      .filter(({ interfaceIndex }) => interfaceIndex === index)
-      .map(({ address, prefixLength }) => ({ address: address as Ipv6Address, prefixLength }));
-  }
-
-  async #routes(index: number, operation: string): Promise<readonly Ipv6Prefix[]> {
-    if (this.#configured.has(index)) {
-      return (await this.#ourRoutes(operation, index)).map(prefixOf);
-    }
-    this.#atStart ??= this.#allRoutes(operation);
-    return (await this.#atStart).get(index) ?? [];
-  }
-
-  async #allRoutes(operation: string): Promise<Map<number, Ipv6Prefix[]>> {
+  /** Something happened to some interfaces: those that are up get back what they lost. */
+  async #lookAgain(): Promise<void> {
+    const indexes = this.#watch.takeDoubtful();
+    const specs = indexes.flatMap((index) => this.#kept.get(index) ?? []);
     try {
-      const byInterface = new Map<number, Ipv6Prefix[]>();
-      for (const route of await this.#ourRoutes(operation)) {
-        const { interfaceIndex = 0 } = route;
-        const others = byInterface.get(interfaceIndex) ?? [];
-        byInterface.set(interfaceIndex, [...others, prefixOf(route)]);
+      const standing = this.#read(specs);
+      const tasks: Task[] = [];
+      for (const spec of specs) {
+        const task = taskFor(spec, standing.get(spec.interfaceName));
+        // One that is gone is its owner's, who makes it again and configures it.
+        if (task instanceof SystemError) continue;
+        if (task.steps.some(({ kind }) => kind === "set-up")) this.#findDown(task);
+        else if (task.steps.length > 0 || this.#watch.stateOf(task.index) === "down")
+          tasks.push(task);
       }
-      return byInterface;
+      await this.#carryOut(tasks);
+      for (const task of tasks) this.#findRestored(task);
     } catch (error) {
-      this.#atStart = undefined;
-      throw error;
+      if (!(error instanceof SystemError)) throw error;
+      if (error.code === "ECANCELED") return; // the socket is closed, we are at the end
+      for (const { interfaceName } of specs) this.#tell({ kind: "trouble", interfaceName, error });
     }
   }
 
-  /** The routes that hometun made, through one interface or through any. */
-  async #ourRoutes(operation: string, interfaceIndex?: number): Promise<RouteMessage[]> {
-    const replies = await this.#socket.request({
+  #findDown({ spec, index }: Task): void {
+    if (this.#watch.stateOf(index) === "down") return;
+    this.#watch.keep(index, "down", spec.localAddresses);
+    this.#tell({ kind: "down", interfaceName: spec.interfaceName });
+  }
+
+  #findRestored({ spec, index, error }: Task): void {
+    const { interfaceName, localAddresses } = spec;
+    if (error?.code === "ENODEV") return;
+    this.#watch.keep(index, "up", localAddresses);
+    if (error === undefined) this.#tell({ kind: "restored", interfaceName });
+    else this.#tell({ kind: "trouble", interfaceName, error });
+  }
+
+  /** What stands of these interfaces; an error for one that is not there, or that no tunnel may have. */
+  #read(specs: readonly LinkSpec[]): Map<string, StandingLink | SystemError> {
+    const operation = specs.length === 1 ? operationOn(specs[0]) : "look at the tunnel interfaces";
+    const links = this.#links(
+      specs.map(({ interfaceName }) => interfaceName),
       operation,
-      type: RouteMessageType.getRoute,
-      flags: RequestFlag.dump,
-      payload: encodeRoutesQuery(AddressFamily.ipv6, { protocol: ROUTE_PROTOCOL, interfaceIndex }),
-    });
+    );
+    const indexes = [...links.values()].flatMap((link) =>
+      link instanceof SystemError ? [] : [link.index],
+    );
+    const addresses = this.#addresses(indexes, operation);
+    const routes = this.#routes(indexes, operation);
+    const standing = new Map<string, StandingLink | SystemError>();
+    for (const [name, link] of links) {
+      if (link instanceof SystemError) {
+        standing.set(name, link);
+        continue;
+      }
+      const { index, flags, mtu, addressGenerationMode } = link;
+      standing.set(name, {
+        ...{ index, mtu, addressGenerationMode },
+        up: (flags & LinkFlag.up) !== 0,
+        addresses: addresses.get(index) ?? [],
+        routes: routes.get(index) ?? [],
+      });
+    }
+    return standing;
+  }
+
+  #links(names: readonly string[], operation: string): Map<string, LinkMessage | SystemError> {
+    const found = new Map<string, LinkMessage | SystemError>();
+    if (names.length <= FEW) {
+      for (const name of names)
+        found.set(
+          name,
+          valueOrError(() => this.#link(name, operation)),
+        );
+      return found;
+    }
+    const type = RouteMessageType.getLink;
+    const wanted = new Set(names);
+    for (const payload of this.#socket.list({ operation, type, payload: encodeLinksQuery() })) {
+      const link = decodeLinkMessage(payload);
+      if (link.name === undefined || !wanted.has(link.name)) continue;
+      const { name } = link;
+      found.set(
+        name,
+        valueOrError(() => requireTunnel(link, name, operation)),
+      );
+    }
+    return found;
+  }
+
+  /** The interface, if it is one a tunnel may have. Throws `SystemError`. */
+  #link(name: string, operation: string): LinkMessage {
+    const type = RouteMessageType.getLink;
+    const payload = this.#socket.ask({ operation, type, payload: encodeLinkQuery({ name }) });
+    return requireTunnel(decodeLinkMessage(payload), name, operation);
+  }
+
+  #addresses(indexes: readonly number[], operation: string): Map<number, InterfaceAddress[]> {
+    const type = RouteMessageType.getAddress;
+    // 0 asks for all interfaces.
+    const asked = indexes.length <= FEW ? indexes : [0];
+    const payloads = asked.flatMap((index) =>
+      this.#socket.list({
+        operation,
+        type,
+        payload: encodeAddressQuery(AddressFamily.ipv6, index),
+      }),
+    );
+    // Old kernels tell all interfaces' for each.
+    const messages = new Map(
+      payloads.map((payload) => {
+        const message = decodeAddressMessage(payload);
+        return [`${message.interfaceIndex} ${message.address}`, message];
+      }),
+    );
+    return groupBy([...messages.values()], ({ interfaceIndex, address, prefixLength }) => [
+      interfaceIndex,
+      { address: address as Ipv6Address, prefixLength },
+    ]);
+  }
+
+  #routes(
+    indexes: readonly number[],
+    operation: string,
+  ): ReadonlyMap<number, readonly Ipv6Prefix[]> {
+    if (indexes.length > FEW) return byInterface(this.#ourRoutes(operation));
+    const routes = new Map<number, readonly Ipv6Prefix[]>();
+    for (const index of indexes) {
+      if (this.#kept.has(index)) {
+        routes.set(index, this.#ourRoutes(operation, index).map(prefixOf));
+      } else {
+        this.#atStart ??= byInterface(this.#ourRoutes(operation));
+        routes.set(index, this.#atStart.get(index) ?? []);
+      }
+    }
+    return routes;
+  }
+
+  /** The routes that hometun made, through one interface or through any. Throws `SystemError`. */
+  #ourRoutes(operation: string, interfaceIndex?: number): RouteMessage[] {
+    const type = RouteMessageType.getRoute;
+    const query = { protocol: ROUTE_PROTOCOL, interfaceIndex };
     // Kernels before 4.20 do not filter.
-    return replies
-      .map(({ payload }) => decodeRouteMessage(payload))
+    return this.#socket
+      .list({ operation, type, payload: encodeRoutesQuery(AddressFamily.ipv6, query) })
+      .map(decodeRouteMessage)
       .filter(isOurs)
       .filter((route) => interfaceIndex === undefined || route.interfaceIndex === interfaceIndex);
   }
 
-  async #perform(step: LinkOperation, index: number, operation: string): Promise<void> {
-    switch (step.kind) {
-      case "remove-route":
-        return await ignoring(["ESRCH"], this.#removeRoute(step.route, index, operation));
-      case "remove-address":
-        return await ignoring(
-          ["EADDRNOTAVAIL"],
-          this.#changeAddress(RouteMessageType.deleteAddress, step.address, index, operation),
-        );
-      case "set-link":
-        return await this.#changeLink(
-          {
-            index,
-            flags: 0,
-            change: 0,
-            mtu: step.mtu,
-            addressGenerationMode: AddressGenerationMode.none,
-          },
-          operation,
-        );
-      case "set-up":
-        return await this.#changeLink(
-          { index, flags: LinkFlag.up, change: LinkFlag.up },
-          operation,
-        );
-      case "add-address":
-        return await ignoring(
-          ["EEXIST"],
-          this.#changeAddress(RouteMessageType.newAddress, step.address, index, operation),
-        );
-      case "add-route":
-        return await this.#addRoute(step.route, index, operation);
+  /** What goes from any of them goes first: it may be on its way from one to another. */
+  async #carryOut(tasks: readonly Task[]): Promise<void> {
+    for (const { spec, operation } of tasks) {
+      refuseRouterAdvertisements(spec.interfaceName, operation);
+    }
+    await this.#attempt(tasks, isRemoval);
+    const occupied = await this.#attempt(tasks, (step) => !isRemoval(step));
+    for (const { task, route } of occupied) {
+      try {
+        await this.#takeRoute(route, task);
+      } catch (error) {
+        if (!(error instanceof SystemError)) throw error;
+        task.error ??= error;
+      }
     }
   }
 
-  async #changeLink(payload: LinkMessage, operation: string): Promise<void> {
-    const type = RouteMessageType.newLink;
-    await this.#socket.request({ operation, type, payload: encodeLinkMessage(payload) });
-  }
-
-  async #changeAddress(type: number, item: InterfaceAddress, index: number, operation: string) {
-    await this.#socket.request({
-      operation,
-      type,
-      flags: type === RouteMessageType.newAddress ? CREATE_ONLY : 0,
-      payload: encodeAddressMessage({
-        family: AddressFamily.ipv6,
-        prefixLength: item.prefixLength,
-        // Nobody else is on a point-to-point link, and an address on trial cannot be sent from for a second.
-        flags: AddressFlag.noDad | AddressFlag.noPrefixRoute,
-        scope: 0,
-        interfaceIndex: index,
-        address: item.address,
-      }),
-    });
-  }
-
-  async #addRoute(route: Ipv6Prefix, index: number, operation: string): Promise<void> {
-    const request = {
-      operation,
-      type: RouteMessageType.newRoute,
-      flags: CREATE_ONLY, // replacing would take over whoever's route it is
-      payload: routePayload(route, index, RouteType.unicast),
-    };
-    if (isLinkLocal(route.address)) {
-      // Each link has its own fe80::2: the other tunnels' routes to theirs stay beside it.
-      const flags = RequestFlag.create | RequestFlag.append;
-      await ignoring(["EEXIST"], this.#socket.request({ ...request, flags }));
-      return;
+  /** Carries out those steps; returns the routes that could not be made because another stands. */
+  async #attempt(tasks: readonly Task[], chosen: (step: LinkOperation) => boolean) {
+    const steps = tasks.flatMap((task) =>
+      task.steps.filter(chosen).map((step) => ({ task, step })),
+    );
+    const results = await this.#socket.attempt(
+      steps.map(({ task, step }) => requestFor(step, task.index, task.operation)),
+    );
+    const occupied: { task: Task; route: Ipv6Prefix }[] = [];
+    for (const [at, { task, step }] of steps.entries()) {
+      const error = results[at];
+      if (error === undefined || error.code === HARMLESS[step.kind]) continue;
+      if (step.kind === "add-route" && error.code === "EEXIST") {
+        // Each link has its own fe80::2, and beside the others' a route to it may stand twice.
+        if (!isLinkLocal(step.route.address)) occupied.push({ task, route: step.route });
+        continue;
+      }
+      task.error ??= explained(error, task.spec.interfaceName, task.operation) as SystemError;
     }
-    try {
-      await this.#socket.request(request);
-    } catch (error) {
-      if (!hasCode(error, "EEXIST")) throw error;
-      await this.#takeRoute(route, index, operation);
-      await ignoring(["EEXIST"], this.#socket.request(request));
-    }
+    return occupied;
   }
 
   /** A route to the same prefix stands: if another tunnel of ours had it, it moves; someone else's stays. */
-  async #takeRoute(route: Ipv6Prefix, index: number, operation: string): Promise<void> {
-    const same = (await this.#ourRoutes(operation)).filter(
+  async #takeRoute(route: Ipv6Prefix, { index, operation }: Task): Promise<void> {
+    const same = this.#ourRoutes(operation).filter(
       (other) => formatIpv6Prefix(prefixOf(other)) === formatIpv6Prefix(route),
     );
-    if (same.length === 0) {
-      const hint = `another program's route to ${formatIpv6Prefix(route)} with metric ${ROUTE_METRIC} stands`;
-      throw new SystemError(operation, "EEXIST", { hint });
+    if (same.some(({ interfaceIndex }) => interfaceIndex === index)) return;
+    const removals = same.flatMap(({ interfaceIndex }) =>
+      interfaceIndex === undefined ? [] : [routeRemoval(route, interfaceIndex, operation)],
+    );
+    const results = await this.#socket.attempt([
+      ...removals,
+      requestFor({ kind: "add-route", route }, index, operation),
+    ]);
+    const error = results.at(-1);
+    if (error?.code !== "EEXIST") {
+      if (error !== undefined) throw error;
+      return;
     }
-    for (const { interfaceIndex } of same) {
-      if (interfaceIndex === undefined || interfaceIndex === index) continue;
-      await ignoring(["ESRCH"], this.#removeRoute(route, interfaceIndex, operation));
-    }
+    const hint = `another program's route to ${formatIpv6Prefix(route)} with metric ${ROUTE_METRIC} stands`;
+    throw new SystemError(operation, "EEXIST", { hint });
   }
+}
 
-  async #removeRoute(route: Ipv6Prefix, index: number, operation: string): Promise<void> {
-    await this.#socket.request({
-      operation,
-      type: RouteMessageType.deleteRoute,
-      payload: routePayload(route, index, RouteType.unspecified),
-    });
+function operationOn(spec: LinkSpec | undefined): string {
+  return `configure the tunnel interface ${spec?.interfaceName ?? ""}`;
+}
+
+function taskFor(
+  spec: LinkSpec,
+  standing: StandingLink | SystemError | undefined,
+): Task | SystemError {
+  const operation = operationOn(spec);
+  if (standing === undefined) return new SystemError(operation, "ENODEV");
+  if (standing instanceof SystemError) return standing;
+  const { index } = standing;
+  return { spec, operation, index, steps: planLink(standing, spec), error: undefined };
+}
+
+function requireTunnel(link: LinkMessage, name: string, operation: string): LinkMessage {
+  if (link.kind !== undefined && TUNNEL_KINDS.has(link.kind)) return link;
+  const hint = `${name} is no tunnel interface; choose another name`;
+  throw new SystemError(operation, "EBUSY", { hint });
+}
+
+function valueOrError<T>(work: () => T): T | SystemError {
+  try {
+    return work();
+  } catch (error) {
+    if (error instanceof SystemError) return error;
+    throw error;
   }
+}
+
+function byInterface(routes: readonly RouteMessage[]): Map<number, Ipv6Prefix[]> {
+  return groupBy(routes, (route) => [route.interfaceIndex ?? 0, prefixOf(route)]);
+}
+
+function groupBy<Item, Value>(
+  items: readonly Item[],
+  split: (item: Item) => [key: number, value: Value],
+): Map<number, Value[]> {
+  const groups = new Map<number, Value[]>();
+  for (const item of items) {
+    const [key, value] = split(item);
+    const group = groups.get(key);
+    if (group === undefined) groups.set(key, [value]);
+    else group.push(value);
+  }
+  return groups;
+}
+
+function isRemoval({ kind }: LinkOperation): boolean {
+  return kind === "remove-route" || kind === "remove-address";
+}
+
+/** What may be so already: it vanished, or was made, while we looked elsewhere. */
+const HARMLESS: Readonly<Partial<Record<LinkOperation["kind"], string>>> = {
+  "remove-route": "ESRCH",
+  "remove-address": "EADDRNOTAVAIL",
+  "add-address": "EEXIST",
+};
+
+function requestFor(step: LinkOperation, index: number, operation: string): NetlinkRequest {
+  switch (step.kind) {
+    case "remove-route":
+      return routeRemoval(step.route, index, operation);
+    case "remove-address":
+      return changeAddress(RouteMessageType.deleteAddress, step.address, index, operation);
+    case "set-link": {
+      const { mtu } = step;
+      const addressGenerationMode = AddressGenerationMode.none;
+      return changeLink({ index, flags: 0, change: 0, mtu, addressGenerationMode }, operation);
+    }
+    case "set-up":
+      return changeLink({ index, flags: LinkFlag.up, change: LinkFlag.up }, operation);
+    case "add-address":
+      return changeAddress(RouteMessageType.newAddress, step.address, index, operation);
+    case "add-route":
+      return {
+        operation,
+        type: RouteMessageType.newRoute,
+        // Each link has its own fe80::2: the other tunnels' routes to theirs stay beside it. But for those,
+        // replacing would take over whoever's route it is.
+        flags: isLinkLocal(step.route.address)
+          ? RequestFlag.create | RequestFlag.append
+          : CREATE_ONLY,
+        payload: routePayload(step.route, index, RouteType.unicast),
+      };
+  }
+}
+
+function routeRemoval(route: Ipv6Prefix, index: number, operation: string): NetlinkRequest {
+  const payload = routePayload(route, index, RouteType.unspecified);
+  return { operation, type: RouteMessageType.deleteRoute, payload };
+}
+
+function changeLink(change: LinkMessage, operation: string): NetlinkRequest {
+  return { operation, type: RouteMessageType.newLink, payload: encodeLinkMessage(change) };
+}
+
+function changeAddress(
+  type: number,
+  item: InterfaceAddress,
+  index: number,
+  operation: string,
+): NetlinkRequest {
+  return {
+    operation,
+    type,
+    flags: type === RouteMessageType.newAddress ? CREATE_ONLY : 0,
+    payload: encodeAddressMessage({
+      family: AddressFamily.ipv6,
+      prefixLength: item.prefixLength,
+      // Nobody else is on a point-to-point link, and an address on trial cannot be sent from for a second.
+      flags: AddressFlag.noDad | AddressFlag.noPrefixRoute,
+      scope: 0,
+      interfaceIndex: index,
+      address: item.address,
+    }),
+  };
 }
 
 const CREATE_ONLY = RequestFlag.create | RequestFlag.exclusive;

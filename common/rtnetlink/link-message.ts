@@ -94,6 +94,13 @@ export function encodeLinkQuery(link: { index: number } | { name: string }): Uin
     .finish();
 }
 
+/** A question for all links, without their statistics. */
+export function encodeLinksQuery(): Uint8Array {
+  return header({ index: 0, flags: 0, change: 0 })
+    .u32Attribute(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS)
+    .finish();
+}
+
 function header(fields: { index: number; flags: number; change: number }): AttributeWriter {
   return new AttributeWriter()
     .u32(0) // family unspecified, device type

@@ -7,7 +7,7 @@
 
 import { resolve } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import type { LinkSpec } from "../../common/adapters/tunnel-link.ts";
+import type { LinkChange, LinkSpec } from "../../common/adapters/tunnel-link.ts";
 import { parseIpv6, parseIpv6Prefix } from "../../common/ip/address.ts";
 import {
   canUseNamespaces,
@@ -135,6 +135,84 @@ describe.skipIf(!canUseNamespaces({ tun: true }))("tunnel links, in a real kerne
     await configure(spec);
     expect(await addresses("ht0")).toEqual(["2001:db8:1::1/128", "fe80::c/128"]);
     expect(await routes()).toEqual(["2001:db8:7::/48 ht0", "default ht0", "fe80::5 ht0"]);
+  });
+
+  const changes = async () => (await ask({ changes: true })) as unknown as readonly LinkChange[];
+  /** The changes, as soon as there are so many. */
+  const changed = (count: number) =>
+    eventually(async () => {
+      const told = await changes();
+      return told.length >= count ? told : undefined;
+    });
+  const all = ["2001:db8:7::/48 ht0", "default ht0", "fe80::5 ht0"];
+
+  it("gives back what an interface lost that was set down and up", async () => {
+    await open("ht0");
+    await configure(spec);
+    await host.run("ip link set ht0 down; ip link set ht0 up");
+    expect(await changed(1)).toEqual([{ kind: "restored", interfaceName: "ht0" }]);
+    expect(await addresses("ht0")).toEqual(["2001:db8:1::1/128", "fe80::c/128"]);
+    expect(await routes()).toEqual(all);
+  });
+
+  it("leaves down what somebody set down, and gives all back when it is up again", async () => {
+    await open("ht0");
+    await open("ht1");
+    await configure(spec);
+    await configure(other);
+    await ask({ setMtu: ["ht0", 1300] });
+    await host.run("ip link set ht0 down");
+    expect(await changed(1)).toEqual([{ kind: "down", interfaceName: "ht0" }]);
+    // Something else that is looked at later.
+    await host.run("ip -6 addr del fe80::d/128 dev ht1");
+    expect((await changed(2)).at(1)).toEqual({ kind: "restored", interfaceName: "ht1" });
+    expect(await host.run("ip link show ht0")).not.toContain(",UP");
+    expect(await routes()).toEqual(["fe80::6 ht1"]);
+    await host.run("ip link set ht0 up");
+    expect((await changed(3)).at(2)).toEqual({ kind: "restored", interfaceName: "ht0" });
+    expect(await routes()).toEqual([...all.slice(0, 2), "fe80::5 ht0", "fe80::6 ht1"]);
+    expect(await host.run("ip link show ht0")).toContain("mtu 1300");
+  });
+
+  it("configures many at once, and tells for each what was wrong with it", async () => {
+    const many = Array.from({ length: 12 }, (_, index) => ({
+      ...spec,
+      interfaceName: `ht${index}`,
+      localAddresses: [parseIpv6(`fe80::${(index + 1).toString(16)}`)],
+      routes: [parseIpv6Prefix(`2001:db8:${(index + 1).toString(16)}::/48`)],
+    }));
+    for (const { interfaceName } of many.slice(0, 11)) await open(interfaceName);
+    await host.run("ip link add lan type veth peer name peer; ip link set lan up");
+    await host.run("ip -6 route add 2001:db8:2::/48 dev lan metric 1000");
+    await host.run("ip link set dev peer name ht11");
+    const outcomes = (await ask({ configureAll: many })) as unknown as { kind: string }[];
+    expect(outcomes.map(({ kind }) => kind)).toEqual([
+      "ready",
+      "failed",
+      ...Array.from({ length: 9 }, () => "ready"),
+      "failed",
+    ]);
+    expect(outcomes[1]).toMatchObject({ error: { code: "EEXIST" } });
+    expect(outcomes[11]).toMatchObject({ error: { code: "EBUSY" } });
+    expect(await routes("dev", "ht10")).toContain("2001:db8:b::/48 undefined");
+    expect(await addresses("ht10")).toEqual(["fe80::b/128"]);
+    expect(await changes()).toEqual([]);
+  });
+
+  it("moves a route between two that are configured at once, whichever is first", async () => {
+    await open("ht0");
+    await open("ht1");
+    const route = [parseIpv6Prefix("2001:db8:7::/48")];
+    await configure({ ...spec, routes: route });
+    await configure(other);
+    for (const taker of ["ht1", "ht0"]) {
+      const wanted = [spec, other].map((link) => ({
+        ...link,
+        routes: link.interfaceName === taker ? route : [],
+      }));
+      await ask({ configureAll: wanted });
+      expect(await routes("2001:db8:7::/48")).toEqual([`2001:db8:7::/48 ${taker}`]);
+    }
   });
 
   it("adopts the interface of a daemon that was killed, and removes what that one had more", async () => {
