@@ -35,7 +35,7 @@ SPEED_PEERS = ("none",) + OURS + ("wireguard", "wireguard:new")
 SCENARIOS = ("active", "stream", "quiet")
 DELAYS_MS = (0, 20)
 # Measurements at a time: `active` needs the machine, `quiet` is nearly all waiting.
-LANES = {"active": 1, "stream": 3, "quiet": 5}
+LANES = {"active": 1, "stream": 2, "quiet": 5}
 NEEDS = {"cc": "gcc libc6-dev", "iperf3": "iperf3", "ip": "iproute2", "ping": "iputils-ping",
          "sysctl": "procps"}
 # Seconds that one repetition takes, for the forecast; a peer that never recovers adds its window.
@@ -106,18 +106,17 @@ def outage_cost(job):
 
 
 def outage_groups(jobs):
-    """What runs beside each other, {scenario: jobs}, and how many seconds that takes: `active` alone,
-    then the other two."""
-    for together in (("active",), ("stream", "quiet")):
-        group = {scenario: [job for job in jobs if job[0] == scenario] for scenario in together}
-        yield group, max(sum(map(outage_cost, mine)) / LANES[scenario] for scenario, mine in group.items())
+    """The scenarios' jobs, one scenario after the other, and how many seconds they take."""
+    for scenario in SCENARIOS:
+        mine = [job for job in jobs if job[0] == scenario]
+        yield scenario, mine, sum(map(outage_cost, mine)) / LANES[scenario]
 
 
 def run_outage(bench, jobs):
-    for group, seconds in outage_groups(jobs):
-        share = seconds / max(1, sum(outage_cost(job) for mine in group.values() for job in mine))
+    for scenario, mine, _ in outage_groups(jobs):
+        share = 1 / LANES[scenario]
         lanes = [threading.Thread(target=run_lane, args=(bench, mine, f"htb-{scenario[0]}{n}", share))
-                 for scenario, mine in group.items() for n in range(LANES[scenario])]
+                 for n in range(LANES[scenario])]
         for lane in lanes:
             lane.start()
         for lane in lanes:
@@ -246,7 +245,7 @@ def main():
         if "outage" in groups else []
     racers = [n for n in present if options.peers or n in SPEED_PEERS]
     rounds = options.rounds or (1 if options.quick else 3)
-    bench.total = sum(seconds for _, seconds in outage_groups(jobs))
+    bench.total = sum(seconds for _, _, seconds in outage_groups(jobs))
     bench.total += speed_cost(options) * rounds * len(racers) if "speed" in groups else 0
     bench.total += COST_S["scale"] if "scale" in groups else 0
     bench.say(f"about {bench.total / 60:.0f} minutes on a quiet machine; results: {os.path.relpath(bench.path)}")
