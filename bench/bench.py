@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """npm run bench: hometun beside wireguard-go, strongSwan and OpenVPN, in one run on one machine.
 
-  npm run bench                  everything, about 25 minutes
+  npm run bench                  everything, about 37 minutes
   npm run bench -- outage        what a change of the client's IPv4 address does
   npm run bench -- speed         throughput, small packets, CPU
   npm run bench -- scale         a server with many homes
