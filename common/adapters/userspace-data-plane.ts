@@ -54,6 +54,7 @@ import {
   type TunnelName,
   type TunnelSpec,
 } from "../tunnel/tunnel.ts";
+import { IkeGate } from "./ike-gate.ts";
 import { EspSocket, type OutboundBatch, setDestination } from "./linux/esp-socket.ts";
 import { onReadable, type Readiness } from "./linux/libc.ts";
 import { Slab } from "./linux/slab.ts";
@@ -149,6 +150,7 @@ export class UserspaceDataPlane implements DataPlane, KeyedDataPlane {
   readonly #heard: Association[] = [];
   readonly #unattributed: Partial<Record<RefusalReason, number>> = {};
   readonly #listeners: ((event: DataPlaneEvent) => void)[] = [];
+  #ikeGate: IkeGate | undefined;
   #now: Instant;
 
   constructor(options: UserspaceDataPlaneOptions) {
@@ -253,6 +255,7 @@ export class UserspaceDataPlane implements DataPlane, KeyedDataPlane {
 
   async close(): Promise<void> {
     await this.#remove([...this.#tunnels.keys()]);
+    this.#ikeGate?.close();
     for (const { socket, readiness } of this.#carriers.values()) {
       readiness.close();
       socket.close();
@@ -286,6 +289,14 @@ export class UserspaceDataPlane implements DataPlane, KeyedDataPlane {
 
   listenForIke(listener: (datagram: IkeDatagram) => void): void {
     const { socket } = this.#carrier("udp");
+    const gate = new IkeGate(socket, this.#options.now);
+    this.#ikeGate?.close();
+    this.#ikeGate = gate;
+    socket.admitNotEsp = (offset, length) => {
+      if (gate.admit(offset, length)) return true;
+      this.#refuseUnattributed("ike-rate");
+      return false;
+    };
     socket.onNotEsp = (octets, remote) =>
       listener({ message: octets.subarray(NON_ESP_MARKER_LENGTH), remote });
   }
@@ -617,8 +628,7 @@ export class UserspaceDataPlane implements DataPlane, KeyedDataPlane {
     const memory = carrier.socket.received;
     const association = length < 4 ? undefined : carrier.bySpi.get(memory.view.getUint32(offset));
     if (association === undefined) {
-      const reason = length < 4 ? "malformed" : "unknown-spi";
-      this.#unattributed[reason] = (this.#unattributed[reason] ?? 0) + 1;
+      this.#refuseUnattributed(length < 4 ? "malformed" : "unknown-spi");
       return;
     }
     const { tunnel, inbound } = association;
@@ -653,6 +663,10 @@ export class UserspaceDataPlane implements DataPlane, KeyedDataPlane {
       carrier.writingTo = tunnel;
     }
     carrier.coalescer.add(packet, inner);
+  }
+
+  #refuseUnattributed(reason: RefusalReason): void {
+    this.#unattributed[reason] = (this.#unattributed[reason] ?? 0) + 1;
   }
 
   /** The packet was authentic, whatever is inside. */

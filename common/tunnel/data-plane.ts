@@ -18,6 +18,8 @@ export type Sending =
 export type RefusalReason =
   | "malformed"
   | "unknown-spi"
+  /** IKE beyond the rate at which it is looked at. */
+  | "ike-rate"
   | "replayed"
   | "too-old"
   | "not-authentic"

@@ -10,11 +10,13 @@ import { formatIpv4, type Ipv4Address, ipv4Octets } from "../../ip/address.ts";
 import { type Encapsulation, type Endpoint, UDP_ENCAPSULATION_PORT } from "../../tunnel/tunnel.ts";
 import { checked, Errno, errno, libcCalls, PERMISSION_HINTS } from "./libc.ts";
 import { MessageVector, SegmentedMessage } from "./message-vector.ts";
+import { PROGRAM_LENGTH } from "./packet-filter.ts";
 import { Slab } from "./slab.ts";
 import {
   AF_INET,
   IPPROTO_UDP,
   MSG_DONTWAIT,
+  SO_ATTACH_FILTER,
   SO_RCVBUF,
   SO_RCVBUFFORCE,
   SOCK_CLOEXEC,
@@ -23,6 +25,7 @@ import {
   SOCK_RAW,
   SOL_SOCKET,
 } from "./socket-numbers.ts";
+import { type IkeShares, udpEncapsulationFilter } from "./udp-encapsulation-filter.ts";
 
 const IPPROTO_ESP = 50;
 const SO_SNDBUF = 7;
@@ -86,6 +89,8 @@ export class EspSocket {
   sourceAddress = 0;
   /** Hears of what is behind a non-ESP marker: its octets, marker included, and whence they came. */
   onNotEsp: ((datagram: Uint8Array, source: Endpoint) => void) | undefined;
+  /** Asked before that, where the datagram lies in `received`: false, and nobody hears of it. */
+  admitNotEsp: ((offset: number, length: number) => boolean) | undefined;
 
   readonly #batch: OutboundBatch;
   readonly #sending: MessageVector;
@@ -172,12 +177,17 @@ export class EspSocket {
     if (errno() === Errno.messageTooLong) this.#sendFragmented(0);
   }
 
+  /** Has the kernel drop the rest of what comes as IKE in UDP. */
+  shareIke(shares: IkeShares): void {
+    if (this.encapsulation === "udp") attachFilter(this.fd, shares);
+  }
+
   close(): void {
     libcCalls.close(this.fd);
   }
 
   #handOver(offset: number, length: number): void {
-    if (this.onNotEsp === undefined) return;
+    if (this.onNotEsp === undefined || this.admitNotEsp?.(offset, length) === false) return;
     const source = endpointOf(this.sourceFamilyAndPort, this.sourceAddress);
     this.onNotEsp(this.received.octets.slice(offset, offset + length), source);
   }
@@ -319,6 +329,7 @@ function openSocket(encapsulation: Encapsulation, local: Ipv4Address | undefined
     setFragmentation(fd, "forbidden");
     // Aggregation is a matter of speed only; a kernel without it (before 5.0) is served all the same.
     if (udp) setInteger(fd, IPPROTO_UDP, UDP_GRO, 1);
+    if (udp) attachFilter(fd, { unknown: 1, rest: 1 });
     if (udp || local !== undefined) {
       const name = new Slab(SOCKADDR_IN_LENGTH);
       const port = udp ? UDP_ENCAPSULATION_PORT : 0;
@@ -337,6 +348,13 @@ function openSocket(encapsulation: Encapsulation, local: Ipv4Address | undefined
     libcCalls.close(fd);
     throw error;
   }
+}
+
+/** Where it is refused we see what comes ourselves, which is a matter of speed only. */
+function attachFilter(fd: number, shares: IkeShares): void {
+  const program = udpEncapsulationFilter(shares);
+  const address = program.address(0, PROGRAM_LENGTH);
+  libcCalls.setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, address, PROGRAM_LENGTH);
 }
 
 /** Whether routers (and this machine) may fragment what the socket sends from now on. */
