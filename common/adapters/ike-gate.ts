@@ -1,0 +1,60 @@
+/**
+ * Stands before IKE at UDP port 4500, where it comes in with the homes' ESP: no flood of it, well formed or not, may take
+ * their turn. Two throttles: one for who is not known yet, one for the rest, so that a crowd of new ones does not lock
+ * out those who have an IKE SA.
+ */
+
+import type { Instant } from "../time.ts";
+import { StrangerThrottle } from "../tunnel/stranger-throttle.ts";
+import type { EspSocket } from "./linux/esp-socket.ts";
+
+/** Messages a second, in all. Negotiation itself takes no more than some hundreds. */
+const UNKNOWN_LIMIT = { rate: 1_000, burst: 1_000 };
+const REST_LIMIT = { rate: 2_000, burst: 2_000 };
+const REVIEW_MS = 200;
+
+const MARKER_LENGTH = 4;
+const RESPONDER_SPI = MARKER_LENGTH + 8;
+const EXCHANGE = MARKER_LENGTH + 18;
+const HEADER_LENGTH = 28;
+const IKE_SA_INIT = 34;
+
+export class IkeGate {
+  readonly #socket: EspSocket;
+  readonly #now: () => Instant;
+  readonly #unknown = new StrangerThrottle(UNKNOWN_LIMIT);
+  readonly #rest = new StrangerThrottle(REST_LIMIT);
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(socket: EspSocket, now: () => Instant) {
+    this.#socket = socket;
+    this.#now = now;
+  }
+
+  /** Whether the datagram in the socket's memory is to be handed over. */
+  admit(offset: number, length: number): boolean {
+    if (length < MARKER_LENGTH + HEADER_LENGTH) return false;
+    const { octets, view } = this.#socket.received;
+    const isUnknown =
+      octets[offset + EXCHANGE] === IKE_SA_INIT &&
+      view.getUint32(offset + RESPONDER_SPI) === 0 &&
+      view.getUint32(offset + RESPONDER_SPI + 4) === 0;
+    this.#timer ??= setTimeout(() => this.#review(), REVIEW_MS).unref();
+    return (isUnknown ? this.#unknown : this.#rest).admit(this.#now());
+  }
+
+  close(): void {
+    clearTimeout(this.#timer);
+  }
+
+  #review(): void {
+    this.#timer = undefined;
+    const now = this.#now();
+    const changes = [this.#unknown, this.#rest].map((throttle) => throttle.review(now));
+    if (changes.includes(true)) {
+      this.#socket.shareIke({ unknown: this.#unknown.share, rest: this.#rest.share });
+    }
+    const isBusy = this.#unknown.deadline !== undefined || this.#rest.deadline !== undefined;
+    if (isBusy) this.#timer = setTimeout(() => this.#review(), REVIEW_MS).unref();
+  }
+}

@@ -1,0 +1,67 @@
+/**
+ * What the kernel drops at UDP port 4500 before it is queued, so that it takes no room from the homes' packets there and
+ * no time from us: what is too short for an SPI (RFC 3948's keepalives among it, which nobody needs to hear), what says
+ * to be IKE and is not, and a part of the IKE that strangers send when there is too much of it.
+ */
+
+import { filterProgram, type Instruction } from "./packet-filter.ts";
+import type { Slab } from "./slab.ts";
+
+// Instructions of classic BPF, linux/bpf_common.h.
+const LOAD_WORD = 0x20;
+const LOAD_OCTET = 0x30;
+const JUMP_IF_EQUAL = 0x15;
+const JUMP_IF_GREATER = 0x25;
+const RETURN = 0x06;
+/** A word made anew at each packet: SKF_AD_OFF + SKF_AD_RANDOM of linux/filter.h. */
+const RANDOM = 0xfffff038;
+const ALL = 0xffffffff;
+const NOTHING = 0;
+
+// Offsets from the UDP header, where a filter of a UDP socket begins to count.
+const PAYLOAD = 8;
+const IKE = PAYLOAD + 4; // behind the non-ESP marker
+const RESPONDER_SPI = IKE + 8;
+const VERSION = IKE + 17;
+const EXCHANGE = IKE + 18;
+const LENGTH = IKE + 24;
+const IKE_VERSION_2 = 0x20;
+const IKE_SA_INIT = 34;
+const LARGEST = 65_535;
+
+/** Which parts of IKE shall be let through, each more than 0 and at most 1. */
+export interface IkeShares {
+  /** IKE_SA_INIT without the responder's SPI: from those who are not known yet. */
+  readonly unknown: number;
+  /** The rest. */
+  readonly rest: number;
+}
+
+/** The program for `SO_ATTACH_FILTER`. A packet too short for what is looked at is dropped by the kernel's own rule. */
+export function udpEncapsulationFilter({ unknown, rest }: IkeShares): Slab {
+  const instructions: Instruction[] = [
+    [LOAD_WORD, 0, 0, PAYLOAD],
+    [JUMP_IF_EQUAL, 0, 14, 0], // an SPI: keep
+    [LOAD_OCTET, 0, 0, VERSION],
+    [JUMP_IF_EQUAL, 0, 13, IKE_VERSION_2],
+    [LOAD_WORD, 0, 0, LENGTH],
+    [JUMP_IF_GREATER, 11, 0, LARGEST],
+    [LOAD_OCTET, 0, 0, EXCHANGE],
+    [JUMP_IF_EQUAL, 0, 6, IKE_SA_INIT],
+    [LOAD_WORD, 0, 0, RESPONDER_SPI],
+    [JUMP_IF_EQUAL, 0, 4, 0],
+    [LOAD_WORD, 0, 0, RESPONDER_SPI + 4],
+    [JUMP_IF_EQUAL, 0, 2, 0],
+    [LOAD_WORD, 0, 0, RANDOM],
+    [JUMP_IF_GREATER, 3, 2, thresholdOf(unknown)],
+    [LOAD_WORD, 0, 0, RANDOM], // the rest
+    [JUMP_IF_GREATER, 1, 0, thresholdOf(rest)],
+    [RETURN, 0, 0, ALL], // keep
+    [RETURN, 0, 0, NOTHING],
+  ];
+  return filterProgram(instructions);
+}
+
+function thresholdOf(share: number): number {
+  return Math.min(ALL, Math.floor(share * 2 ** 32));
+}
