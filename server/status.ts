@@ -71,6 +71,8 @@ export interface HomeStatus {
   };
   /** Absent when the configuration gives the keys. */
   readonly keys?: KeyStatus | undefined;
+  /** What keeps the tunnel from working, in words. */
+  readonly problem?: string | undefined;
   readonly traffic: TrafficStatus;
 }
 
@@ -153,6 +155,7 @@ export function formatHomeStatus(home: HomeStatus, reading: Reading): string {
   const facts: Fact[] = [
     ["Home", style.strong(home.name)],
     ["State", state.style(style)(state.sentence)],
+    ...(home.problem === undefined ? [] : [["Problem", style.bad(home.problem)] as const]),
     ["Since", describeSince(home.state.since, reading)],
     ["Endpoint", endpoint === undefined ? "none" : describeEndpoint(endpoint, home.encapsulation)],
   ];
