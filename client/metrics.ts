@@ -1,6 +1,12 @@
 /** The client's metrics. docs/monitoring.md */
 
 import type { ProcessMetrics } from "../common/adapters/process-metrics.ts";
+import type { IkeTotals } from "../common/control/ike-ledger.ts";
+import {
+  describeIkeTotals,
+  describeKeyMetrics,
+  keyMetrics,
+} from "../common/control/key-metrics.ts";
 import type { Histogram } from "../common/metrics/histogram.ts";
 import { label, MetricsPage } from "../common/metrics/page.ts";
 import type { ClientState, ClientStatus } from "./status.ts";
@@ -12,6 +18,8 @@ export interface ClientTotals {
   readonly solicitations: number;
   /** How often a confirmed server answered no more. */
   readonly losses: number;
+  /** Absent when the configuration gives the keys. */
+  readonly ike?: IkeTotals | undefined;
   /** False while what must outlive the daemon cannot be kept. */
   readonly stateIsWritten: boolean;
 }
@@ -42,6 +50,7 @@ export function clientMetrics({ process, tunnel }: ClientMetricsParts): Iterable
       tunnel.totals().stateIsWritten ? 1 : 0,
     );
     describeAnnouncing(page, tunnel.status(), tunnel.totals());
+    describeKeys(page, tunnel.status(), tunnel.totals());
     describeTraffic(page, tunnel.status());
   }
   return page.text();
@@ -114,6 +123,12 @@ function describeAnnouncing(page: MetricsPage, status: ClientStatus, totals: Cli
     "How often the system said that addresses, links or routes may have changed",
     status.hints,
   );
+}
+
+/** Nothing when the configuration gives the keys. */
+function describeKeys(page: MetricsPage, { keys }: ClientStatus, { ike }: ClientTotals): void {
+  if (keys !== undefined) describeKeyMetrics(keyMetrics(page, "hometun_client"), keys);
+  if (ike !== undefined) describeIkeTotals(page, "hometun_client", ike);
 }
 
 function describeTraffic(page: MetricsPage, { traffic }: ClientStatus): void {

@@ -7,7 +7,12 @@ import type { KeyObject, X509Certificate } from "node:crypto";
 import type { IkeMessage } from "../common/adapters/ike-transport.ts";
 import type { Clock } from "../common/adapters/system-clock.ts";
 import { firstHost } from "../common/config/schema.ts";
-import { associationStatuses, type KeyStatus } from "../common/control/key-status.ts";
+import { IkeLedger, type IkeTotals } from "../common/control/ike-ledger.ts";
+import {
+  associationStatuses,
+  type KeyStatus,
+  type NegotiatedPair,
+} from "../common/control/key-status.ts";
 import type { Credential, Trust } from "../common/ikev2/authentication.ts";
 import { formatIdentification, isSameIdentification } from "../common/ikev2/identity.ts";
 import {
@@ -15,6 +20,7 @@ import {
   type ResponderEffect,
   type ResponderInput,
   type SessionId,
+  type StrangerDrop,
 } from "../common/ikev2/ike-responder.ts";
 import { LinkTable } from "../common/ikev2/link-table.ts";
 import type {
@@ -30,12 +36,7 @@ import { type Ipv4Address, type Ipv6Address, ipv6Octets } from "../common/ip/add
 import { Driver } from "../common/runtime/drive.ts";
 import type { Logger } from "../common/runtime/log.ts";
 import type { KeyedDataPlane, SoftLimit } from "../common/tunnel/data-plane.ts";
-import {
-  type Endpoint,
-  type Suite,
-  type TunnelName,
-  UDP_ENCAPSULATION_PORT,
-} from "../common/tunnel/tunnel.ts";
+import { type Endpoint, type TunnelName, UDP_ENCAPSULATION_PORT } from "../common/tunnel/tunnel.ts";
 import type { HomeConfig } from "./config.ts";
 
 const IKE_PORT = 500;
@@ -75,8 +76,8 @@ export interface ServerKeyExchangeParts {
 interface Entry {
   home: KeyedHome;
   readonly sessions: Set<SessionId>;
-  /** Suites by inbound SPI. */
-  readonly associations: Map<number, Suite>;
+  /** By inbound SPI. */
+  readonly associations: Map<number, NegotiatedPair>;
   rekeys: number;
   /** Wall-clock milliseconds since 1970: since when there are keys, or none. */
   since: number;
@@ -90,6 +91,7 @@ export class HomeKeyExchange {
   readonly #byIdentity = new Map<string, Entry>();
   readonly #bySession = new Map<SessionId, Entry>();
   readonly #spis = new Set<number>();
+  readonly #ledger = new IkeLedger<SessionId>();
   /** Of all the homes that have certificates. */
   #authorities: readonly X509Certificate[] = [];
   /** Where the message came from that is being handled. */
@@ -198,9 +200,14 @@ export class HomeKeyExchange {
       state: associations.size === 0 ? "none" : "established",
       since,
       ikeSas: sessions.size,
+      ike: this.#ledger.statuses(sessions),
       associations: associationStatuses(uses, associations),
       rekeys,
     };
+  }
+
+  ikeTotals(): IkeTotals {
+    return this.#ledger.totals();
   }
 
   /** Tells nobody: the homes find out, and a restart is no reason to lose their packets sooner. */
@@ -246,10 +253,18 @@ export class HomeKeyExchange {
     if (effect.kind === "send") send({ ...effect, remote: effect.path.remote });
     else if (effect.kind === "keepalive") sendKeepalive(effect.path.remote);
     else if (effect.kind === "session") this.#note(effect.id, effect.effect);
-    else log.debug({ effect }, "IKE");
+    else if (effect.kind === "cookie-sent") this.#ledger.cookieSent();
+    else this.#refuse(effect.reason);
+  }
+
+  /** Strangers set the pace: no more than a debugging line. */
+  #refuse(reason: StrangerDrop): void {
+    this.#ledger.refuse(reason);
+    this.#parts.log.debug({ reason }, "IKE message of a stranger dropped");
   }
 
   #note(id: SessionId, effect: SessionEffect): void {
+    this.#ledger.note(id, effect, this.#parts.clock.wall());
     const entry = this.#bySession.get(id);
     if (effect.kind === "established") this.#established(id, effect.peer);
     else if (effect.kind === "closed") this.#closed(id, effect.reason);
@@ -285,7 +300,8 @@ export class HomeKeyExchange {
         if (effect.replaces !== undefined) entry.rekeys += 1;
         const isFirst = entry.associations.size === 0;
         if (isFirst) entry.since = this.#parts.clock.wall();
-        entry.associations.set(inbound.spi, inbound.suite);
+        const pair = { suite: inbound.suite, since: this.#parts.clock.wall() };
+        entry.associations.set(inbound.spi, pair);
         const fields = { home: name, spi: inbound.spi, suite: inbound.suite };
         log[isFirst ? "info" : "debug"](
           { ...fields, replaces: effect.replaces },

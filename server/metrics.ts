@@ -2,7 +2,16 @@
 
 import type { ProcessMetrics } from "../common/adapters/process-metrics.ts";
 import { HOME_STATES, type HomeStateKind } from "../common/control/home-query.ts";
+import type { IkeTotals } from "../common/control/ike-ledger.ts";
+import {
+  describeIkeTotals,
+  describeKeyMetrics,
+  keyMetrics,
+} from "../common/control/key-metrics.ts";
 import type { DataPlaneStatus, Refusals } from "../common/control/traffic.ts";
+import type { Distrust } from "../common/ikev2/authentication.ts";
+import type { StrangerDrop } from "../common/ikev2/ike-responder.ts";
+import type { CloseReason } from "../common/ikev2/session-types.ts";
 import type { Histogram } from "../common/metrics/histogram.ts";
 import { type Label, label, type Metric, MetricsPage } from "../common/metrics/page.ts";
 import type { TunnelName } from "../common/tunnel/tunnel.ts";
@@ -42,11 +51,38 @@ const NONE_REFUSED: Readonly<Record<Exclude<IntakeRefusal, "not-a-tunnel"> | End
     "endpoint-in-use": 0,
   };
 
+const NO_IKE_REFUSED: Readonly<
+  Record<
+    | Distrust
+    | StrangerDrop
+    | "unknown-identity"
+    | Extract<CloseReason["kind"], "half-open" | "protocol-error">,
+    0
+  >
+> = {
+  malformed: 0,
+  "half-open-limit": 0,
+  "address-limit": 0,
+  "session-limit": 0,
+  "half-open": 0,
+  "protocol-error": 0,
+  "unknown-identity": 0,
+  "wrong-method": 0,
+  "wrong-shared-key": 0,
+  "wrong-signature": 0,
+  "no-certificate": 0,
+  "certificate-not-trusted": 0,
+  "certificate-expired": 0,
+  "certificate-of-another": 0,
+};
+
 /** What the server counts of all homes together since it started, those that were removed included. */
 export interface ServerTotals {
   readonly dataPlane: DataPlaneStatus;
   /** False while what must outlive the daemon cannot be kept. */
   readonly stateIsWritten: boolean;
+  /** Absent on a server without an identity. */
+  readonly ike?: IkeTotals | undefined;
   readonly moves: number;
   /** Seconds from a home's advertisement to its answer from there. */
   readonly confirmations: Histogram;
@@ -143,6 +179,15 @@ function describeTotals(page: MetricsPage, totals: ServerTotals): void {
     ),
     { "unknown-spi": 0, malformed: 0, ...unattributed.packets },
   );
+  if (totals.ike !== undefined) {
+    describeIkeTotals(page, "hometun_server", totals.ike, Object.keys(NO_IKE_REFUSED));
+    page.single(
+      "hometun_server_ike_cookies_total",
+      "counter",
+      "Strangers asked to show that they are where they say",
+      totals.ike.cookies,
+    );
+  }
 }
 
 function* describeHomes(page: MetricsPage, server: MeteredServer): Generator<string> {
@@ -231,6 +276,7 @@ function homeMetrics(page: MetricsPage) {
       "Packets from and to the home refused, by reason; absent before the first",
     ),
     mtu: page.metric("hometun_home_mtu_bytes", "gauge", "MTU of the home's tunnel"),
+    keys: keyMetrics(page, "hometun_home"),
   };
 }
 
@@ -258,6 +304,7 @@ function describeHome(metrics: HomeMetrics, status: HomeStatus): void {
   metrics.sentBytes.add(traffic.sentOctets, home);
   describeRefusals(metrics.refusedPackets, traffic.refused, home);
   metrics.mtu.add(status.mtu, home);
+  if (status.keys !== undefined) describeKeyMetrics(metrics.keys, status.keys, home);
 }
 
 function describeRefusals(metric: Metric, refusals: Refusals, ...labels: readonly Label[]): void {

@@ -303,6 +303,7 @@ export class TunnelServer implements MeteredServer {
     return {
       dataPlane: dataPlaneStatusOf(dataPlane),
       stateIsWritten: this.#parts.health.problem === undefined,
+      ike: this.#parts.keyExchange?.exchange.ikeTotals(),
       moves: this.#moves,
       confirmations: this.#confirmations,
       advertisementsAccepted: this.#accepted,

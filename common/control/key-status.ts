@@ -1,10 +1,11 @@
 /** What both daemons tell of negotiated keys. */
 
 import type { Fact } from "../text/table.ts";
-import { formatOctets, formatQuantity } from "../text/units.ts";
+import { formatDuration, formatOctets, formatQuantity } from "../text/units.ts";
 import type { AssociationUse } from "../tunnel/data-plane.ts";
 import type { Suite } from "../tunnel/tunnel.ts";
 import { describeSince, type Reading } from "./describe.ts";
+import type { IkeSaStatus } from "./ike-ledger.ts";
 
 export interface KeyStatus {
   /** `none`: the two have not agreed on keys, or not since one of them began anew. */
@@ -13,39 +14,54 @@ export interface KeyStatus {
   readonly since: number;
   /** IKE SAs with the other end: two while the home authenticates again. */
   readonly ikeSas: number;
+  /** The same, the newest last. */
+  readonly ike: readonly IkeSaStatus[];
   readonly associations: readonly AssociationStatus[];
   /** Pairs of SAs that followed another. */
   readonly rekeys: number;
 }
 
-/** A pair of ESP SAs. */
-export interface AssociationStatus extends AssociationUse {
+/** A pair of ESP SAs, as it was made. */
+export interface NegotiatedPair {
   readonly suite: Suite;
+  /** When. Wall-clock milliseconds since 1970. */
+  readonly since: number;
 }
 
-/** Uses with the suites that belong to them. */
+export interface AssociationStatus extends AssociationUse, NegotiatedPair {}
+
+/** Uses with the pairs of SAs they are of, by inbound SPI. */
 export function associationStatuses(
   uses: readonly AssociationUse[],
-  suites: ReadonlyMap<number, Suite>,
+  pairs: ReadonlyMap<number, NegotiatedPair>,
 ): AssociationStatus[] {
   return uses.flatMap((use) => {
-    const suite = suites.get(use.spi);
-    return suite === undefined ? [] : [{ ...use, suite }];
+    const pair = pairs.get(use.spi);
+    return pair === undefined ? [] : [{ ...use, ...pair }];
   });
 }
 
 export function describeKeys(status: KeyStatus, reading: Reading): Fact[] {
-  const { state, since, ikeSas, associations, rekeys } = status;
+  const { state, since, ikeSas, ike, associations, rekeys } = status;
   const summary =
     state === "none"
       ? `none negotiated, since ${describeSince(since, reading)}`
       : `${formatQuantity(ikeSas, "IKE SA")}, since ${describeSince(since, reading)}, ${formatQuantity(rekeys, "renewal")}`;
-  return [["Keys", summary], ...associations.map((each): Fact => ["", describeAssociation(each)])];
+  return [
+    ["Keys", summary],
+    ...ike.map((each): Fact => ["", describeIkeSa(each, reading)]),
+    ...associations.map((each): Fact => ["", describeAssociation(each, reading)]),
+  ];
 }
 
-function describeAssociation(association: AssociationStatus): string {
-  const { spi, suite, isSentWith, packetsLeft, octetsLeft } = association;
+function describeIkeSa({ suite, since, rekeys }: IkeSaStatus, { now }: Reading): string {
+  return `IKE ${suite}, ${formatDuration(now - since)} old, ${formatQuantity(rekeys, "renewal")}`;
+}
+
+function describeAssociation(association: AssociationStatus, { now }: Reading): string {
+  const { spi, suite, since, isSentWith, packetsLeft, octetsLeft } = association;
   const use = isSentWith ? "sends and receives" : "receives";
   const left = `${formatQuantity(packetsLeft, "packet")} or ${formatOctets(octetsLeft)} until renewal`;
-  return `SPI 0x${spi.toString(16).padStart(8, "0")} ${suite} ${use}, ${left}`;
+  const age = `${formatDuration(now - since)} old`;
+  return `SPI 0x${spi.toString(16).padStart(8, "0")} ${suite} ${use}, ${age}, ${left}`;
 }

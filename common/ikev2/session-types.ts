@@ -152,6 +152,8 @@ export type SessionEffect =
   | {
       readonly kind: "established";
       readonly peer: Identification;
+      /** What protects the IKE messages. */
+      readonly suite: IkeSuite;
       readonly initialContact: boolean;
       /** Undefined when the peer gave none; then there is no Child SA either. */
       readonly assignment: Assignment | undefined;
@@ -177,7 +179,7 @@ export type SessionEffect =
       readonly notifyType: number;
       readonly rekeyed: number | undefined;
     }
-  | { readonly kind: "ike-rekeyed" }
+  | { readonly kind: "ike-rekeyed"; readonly suite: IkeSuite }
   /** The gateway wants the home to authenticate again. */
   | { readonly kind: "reauthenticate"; readonly withinMs: number }
   /** The peer's messages come from elsewhere now. */

@@ -105,7 +105,8 @@ export function processAuthentication(
   const granted = grant(session, record, { request, policy, directory, nonces: transcript.nonces });
   const { initialContact } = request;
   const { assignment, nat } = session;
-  session.emit({ kind: "established", peer, initialContact, assignment, nat });
+  const { suite } = record.sa;
+  session.emit({ kind: "established", peer, suite, initialContact, assignment, nat });
   if (granted.sa !== undefined) session.addChild(granted.sa, { outbound: "deferred" }, now);
   return buildIkeAuthResponse({
     identification,
@@ -162,7 +163,8 @@ export function authenticationAnswered(
   session.assignment =
     configuration === undefined ? undefined : acceptConfiguration(options.link, configuration);
   const { assignment, nat } = session;
-  session.emit({ kind: "established", peer, initialContact: false, assignment, nat });
+  const { suite } = record.sa;
+  session.emit({ kind: "established", peer, suite, initialContact: false, assignment, nat });
   if (response.authLifetime !== undefined) {
     session.emit({ kind: "reauthenticate", withinMs: response.authLifetime * 1000 });
   }

@@ -89,7 +89,7 @@ export class IkeSas {
     old.state = "replaced";
     old.overdueAt = later(now, REPLACED_MS);
     next.state = "current";
-    this.#emit({ kind: "ike-rekeyed" });
+    this.#emit({ kind: "ike-rekeyed", suite: next.sa.suite });
   }
 
   forget(record: SaRecord): void {

@@ -13,9 +13,16 @@ const status: KeyStatus = {
   state: "established",
   since: NOW - 60_000,
   ikeSas: 1,
+  ike: [{ suite: "aes-gcm-256, hmac-sha2-256, x25519", since: NOW - 60_000, rekeys: 0 }],
   associations: [
-    { spi: 0xc001, suite: "aes-gcm-256", isSentWith: false, packetsLeft: 0, octetsLeft: 0 },
-    { spi: 0xc002, suite: "aes-gcm-128", isSentWith: true, packetsLeft: 99, octetsLeft: 900 },
+    {
+      ...{ spi: 0xc001, suite: "aes-gcm-256", since: NOW - 60_000 },
+      ...{ isSentWith: false, packetsLeft: 0, octetsLeft: 0 },
+    },
+    {
+      ...{ spi: 0xc002, suite: "aes-gcm-128", since: NOW - 2_000 },
+      ...{ isSentWith: true, packetsLeft: 99, octetsLeft: 900 },
+    },
   ],
   rekeys: 1,
 };
@@ -24,13 +31,17 @@ describe("negotiated keys", () => {
   it("are told with their algorithm, their use and what is left of them", () => {
     expect(describeKeys(status, reading)).toEqual([
       ["Keys", "1 IKE SA, since 2026-11-21 06:59:00 (1 min), 1 renewal"],
-      ["", "SPI 0x0000c001 aes-gcm-256 receives, 0 packets or 0 B until renewal"],
-      ["", "SPI 0x0000c002 aes-gcm-128 sends and receives, 99 packets or 900 B until renewal"],
+      ["", "IKE aes-gcm-256, hmac-sha2-256, x25519, 1 min old, 0 renewals"],
+      ["", "SPI 0x0000c001 aes-gcm-256 receives, 1 min old, 0 packets or 0 B until renewal"],
+      [
+        "",
+        "SPI 0x0000c002 aes-gcm-128 sends and receives, 2.0 s old, 99 packets or 900 B until renewal",
+      ],
     ]);
   });
 
   it("that are not there are told too", () => {
-    const none: KeyStatus = { ...status, state: "none", ikeSas: 0, associations: [] };
+    const none: KeyStatus = { ...status, state: "none", ikeSas: 0, ike: [], associations: [] };
     expect(describeKeys(none, reading)).toEqual([
       ["Keys", "none negotiated, since 2026-11-21 06:59:00 (1 min)"],
     ]);
@@ -39,8 +50,7 @@ describe("negotiated keys", () => {
   it("whose suite is not known any more are left out", () => {
     const use = { spi: 0xc001, isSentWith: true, packetsLeft: 1, octetsLeft: 1 };
     expect(associationStatuses([use], new Map())).toEqual([]);
-    expect(associationStatuses([use], new Map([[0xc001, "aes-gcm-256"]]))).toEqual([
-      { ...use, suite: "aes-gcm-256" },
-    ]);
+    const pair = { suite: "aes-gcm-256", since: NOW } as const;
+    expect(associationStatuses([use], new Map([[0xc001, pair]]))).toEqual([{ ...use, ...pair }]);
   });
 });
