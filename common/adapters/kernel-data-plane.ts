@@ -37,7 +37,7 @@ import { type Endpoint, requireKeys, type TunnelName, type TunnelSpec } from "..
 import { decodeMapping } from "../xfrm/event-message.ts";
 import { chooseInterfaceId, isOwnedBy, type XfrmOwner } from "../xfrm/interface-id.ts";
 import { XfrmMessageType } from "../xfrm/message-type.ts";
-import { planMove } from "../xfrm/move.ts";
+import { isSucceeded, planMove } from "../xfrm/move.ts";
 import { type PresentXfrm, planXfrm, standingState, type XfrmOperation } from "../xfrm/plan.ts";
 import { decodePolicy, type XfrmPolicy } from "../xfrm/policy-message.ts";
 import {
@@ -446,10 +446,14 @@ export class KernelDataPlane implements DataPlane {
     const before = tunnel.wanted();
     tunnel.attachment = { ...tunnel.attachment, ...change };
     const after = tunnel.wanted();
-    const steps = planMove(before, after);
+    const succeeds = isSucceeded(before, after);
+    const standing = succeeds ? this.#read(before.outbound) : undefined;
+    if (succeeds && standing === undefined) return this.#replaceStates(tunnel, before);
+    // The numbers that are left out are reserved ones, too.
+    if (standing !== undefined) this.#countSent(tunnel, standing);
+    const steps = planMove(before, after, standing);
     if (!this.#migrates && steps.some(({ kind }) => kind === "migrate")) {
-      this.#replaceStates(tunnel, before);
-      return;
+      return this.#replaceStates(tunnel, before);
     }
     const refused = this.#options.xfrm
       .attempt(steps.map(xfrmRequest))

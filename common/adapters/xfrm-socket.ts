@@ -59,6 +59,12 @@ export function xfrmRequest(step: MoveOperation): NetlinkRequest {
         type: XfrmMessageType.newState,
         payload: encodeState(step.state),
       };
+    case "update-state":
+      return {
+        operation: `change the security association ${nameOf(step.state)}`,
+        type: XfrmMessageType.updateState,
+        payload: encodeState(step.state),
+      };
     case "delete-state":
       return {
         operation: `delete the security association ${nameOf(step.state)}`,

@@ -1,13 +1,19 @@
 /**
  * A tunnel that stands gets other outer addresses, or is held, or let go. Pure.
  *
- * MIGRATE moves a policy's template together with the state it names, and the state's numbers, window and counters
- * with it. Where several policies name one state the first MIGRATE moves it and the others only their templates.
+ * What sends moves by a successor that goes on above the old state's numbers. MIGRATE would copy the state with its
+ * number while the old one goes on sending until it is deleted, and both would use the same numbers. Where the
+ * destination differs the successor is made first, then the policies are turned to it, then the old state goes: no
+ * packet finds no state. With the same destination and SPI there cannot be two, so the old one goes first, and what is
+ * sent in between is lost (XfrmOutNoStates).
+ *
+ * What receives moves by MIGRATE: it takes the policy's template and the state it names along, and the state's window
+ * and counters with it. Other ports of ESP in UDP are no move at all but a change of the state.
  */
 
-import { planPolicies, type XfrmOperation } from "./plan.ts";
+import { planPolicies, successorOf, type XfrmOperation } from "./plan.ts";
 import type { Migration, PolicyId, XfrmPolicy } from "./policy-message.ts";
-import type { EncapsulationTemplate, XfrmState } from "./state-message.ts";
+import type { EncapsulationTemplate, PresentState, XfrmState } from "./state-message.ts";
 import type { XfrmTunnel } from "./tunnel-xfrm.ts";
 
 export type MoveOperation =
@@ -19,12 +25,21 @@ export type MoveOperation =
       readonly encapsulation: EncapsulationTemplate | undefined;
     };
 
-/** Nothing to do gives nothing. What blocks comes first, what opens last. */
-export function planMove(before: XfrmTunnel, after: XfrmTunnel): MoveOperation[] {
-  const migrations = [
-    ...migrationsOf(before, before.outbound, after.outbound, "out"),
-    ...migrationsOf(before, before.inbound, after.inbound, "in"),
-  ];
+/** Whether what sends gets a successor, which needs the outbound state as it stands. */
+export function isSucceeded({ outbound: from }: XfrmTunnel, { outbound: to }: XfrmTunnel): boolean {
+  return from !== undefined && to !== undefined && addressesOf(from) !== addressesOf(to);
+}
+
+/**
+ * Nothing to do gives nothing. What blocks comes first, what opens last. `standing` is the outbound state as it stands,
+ * for where it is succeeded.
+ */
+export function planMove(
+  before: XfrmTunnel,
+  after: XfrmTunnel,
+  standing?: PresentState,
+): MoveOperation[] {
+  const outbound = outboundSteps(before, after, standing);
   const moved = before.policies.map((policy) => movedPolicy(policy, before, after));
   const { added, changed, removed } = planPolicies(moved, after.policies);
   const isBlock = ({ action }: XfrmPolicy) => action === "block";
@@ -33,21 +48,38 @@ export function planMove(before: XfrmTunnel, after: XfrmTunnel): MoveOperation[]
     ...added.filter(isBlock).map((policy) => ({ kind: "add-policy", policy }) as const),
     ...changed.filter(isBlock).map((policy) => ({ kind: "update-policy", policy }) as const),
     ...removed.map((policy) => ({ kind: "delete-policy", policy }) as const),
-    ...migrations,
+    ...inboundSteps(before, after),
+    ...outbound.first,
     ...changed.filter(opens).map((policy) => ({ kind: "update-policy", policy }) as const),
     ...added.filter(opens).map((policy) => ({ kind: "add-policy", policy }) as const),
+    ...outbound.last,
   ];
 }
 
-function migrationsOf(
-  tunnel: XfrmTunnel,
-  from: XfrmState,
-  to: XfrmState,
-  direction: "in" | "out",
-): MoveOperation[] {
-  if (placeOf(from) === placeOf(to)) return [];
-  return tunnel.policies
-    .filter((policy) => policy.direction === direction && names(policy, from))
+/** What comes before the policies are turned to the state's new place, and what after. */
+function outboundSteps(
+  before: XfrmTunnel,
+  after: XfrmTunnel,
+  standing: PresentState | undefined,
+): { readonly first: XfrmOperation[]; readonly last: XfrmOperation[] } {
+  const [from, to] = [before.outbound, after.outbound];
+  if (from === undefined || to === undefined) return { first: [], last: [] };
+  if (!isSucceeded(before, after)) return { first: portsChanged(from, to), last: [] };
+  if (standing === undefined) throw new Error("a state is succeeded that nobody has read");
+  const added = { kind: "add-state", state: successorOf(standing, to) } as const;
+  const deleted = { kind: "delete-state", state: from } as const;
+  return from.destination === to.destination
+    ? { first: [deleted, added], last: [] }
+    : { first: [added], last: [deleted] };
+}
+
+function inboundSteps(before: XfrmTunnel, after: XfrmTunnel): MoveOperation[] {
+  const { inbound: from, policies } = before;
+  const { inbound: to } = after;
+  if (from === undefined || to === undefined) return [];
+  if (addressesOf(from) === addressesOf(to)) return portsChanged(from, to);
+  return policies
+    .filter((policy) => policy.direction === "in" && names(policy, from))
     .map((policy) => ({
       kind: "migrate",
       policy,
@@ -62,6 +94,12 @@ function migrationsOf(
     }));
 }
 
+/** The kernel takes new ports in place; of the state's counters nothing is in the message. */
+function portsChanged(from: XfrmState, to: XfrmState): XfrmOperation[] {
+  if (portsOf(from) === portsOf(to)) return [];
+  return [{ kind: "update-state", state: to }];
+}
+
 /** Whether MIGRATE of the policy moves the state. */
 function names({ templates }: XfrmPolicy, { source, destination }: XfrmState): boolean {
   return templates.some(
@@ -70,17 +108,18 @@ function names({ templates }: XfrmPolicy, { source, destination }: XfrmState): b
 }
 
 function movedPolicy(policy: XfrmPolicy, before: XfrmTunnel, after: XfrmTunnel): XfrmPolicy {
-  const [from, to] =
-    policy.direction === "out"
-      ? [before.outbound, after.outbound]
-      : [before.inbound, after.inbound];
-  if (policy.direction === "forward" || !names(policy, from)) return policy;
+  const [from, to] = [before.inbound, after.inbound];
+  if (from === undefined || to === undefined) return policy;
+  if (policy.direction !== "in" || !names(policy, from)) return policy;
   const { source, destination } = to;
   const templates = policy.templates.map((template) => ({ ...template, source, destination }));
   return { ...policy, templates };
 }
 
-function placeOf({ source, destination, encapsulation }: XfrmState): string {
-  const { sourcePort, destinationPort } = encapsulation ?? {};
-  return JSON.stringify([source, destination, sourcePort, destinationPort]);
+function addressesOf({ source, destination }: XfrmState): string {
+  return `${source} ${destination}`;
+}
+
+function portsOf({ encapsulation }: XfrmState): string {
+  return `${encapsulation?.sourcePort} ${encapsulation?.destinationPort}`;
 }

@@ -10,10 +10,14 @@ import { sameAlgorithms } from "./algorithm.ts";
 import type { PolicyId, PolicyTemplate, XfrmPolicy } from "./policy-message.ts";
 import type { Selector } from "./selector.ts";
 import type { PresentState, StateId, XfrmState } from "./state-message.ts";
-import type { XfrmTunnel } from "./tunnel-xfrm.ts";
+import { isNowhere, type XfrmTunnel } from "./tunnel-xfrm.ts";
 
-/** Numbers left unused by a new state in an old one's place: packets go out between reading one and deleting it. */
-export const SEQUENCE_SKIP = 65_536;
+/**
+ * Numbers left unused by a new state in an old one's place: packets go out between reading one and deleting it, for as
+ * long as this process is kept waiting there. A peer that has received none of 2^32 numbers is lost (RFC 4303 section
+ * 2.2.1), so it cannot be much more: this outlasts 2 s of 100,000 packets each, and 16,000 moves that nobody heard of.
+ */
+export const SEQUENCE_SKIP = 262_144;
 
 export interface PresentXfrm {
   readonly states: readonly PresentState[];
@@ -25,7 +29,9 @@ export type XfrmOperation =
   | { readonly kind: "update-policy"; readonly policy: XfrmPolicy }
   | { readonly kind: "add-policy"; readonly policy: XfrmPolicy }
   | { readonly kind: "delete-state"; readonly state: StateId }
-  | { readonly kind: "add-state"; readonly state: XfrmState };
+  | { readonly kind: "add-state"; readonly state: XfrmState }
+  /** Other ports of ESP in UDP, or limits; numbers and counters stay. */
+  | { readonly kind: "update-state"; readonly state: XfrmState };
 
 /**
  * `present` holds hometun's own only; of it, what `wanted` does not hold is removed. Nothing to do gives nothing.
@@ -75,11 +81,13 @@ export function standingState(
   );
 }
 
-/** `wanted`, going on where `standing` is. */
+/** `wanted`, going on above the numbers that `standing` has used or may still use until it is deleted. */
 export function successorOf(standing: PresentState, wanted: XfrmState): XfrmState {
-  const { replay, current } = standing;
+  const { replay, current, source, destination } = standing;
   if (replay === undefined) return wanted;
-  const sent = replay.sent === 0 ? 0 : replay.sent + SEQUENCE_SKIP;
+  // One that leads nowhere sends nothing.
+  const isUnused = replay.sent === 0 && (isNowhere(source) || isNowhere(destination));
+  const sent = isUnused ? 0 : replay.sent + SEQUENCE_SKIP;
   return { ...wanted, current, replay: { ...replay, sent } };
 }
 

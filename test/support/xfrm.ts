@@ -1,7 +1,7 @@
 /** Whether this kernel has what the kernel data plane needs, found out by trying. */
 
 import { spawnSync } from "node:child_process";
-import { namespacePermission, type Permission } from "./namespace.ts";
+import { type Namespace, namespacePermission, type Permission } from "./namespace.ts";
 
 /** For `describe.skipIf`; the reason is printed so that a skipped test is not mistaken for a passed one. */
 export function canUseXfrmInterfaces(): boolean {
@@ -21,4 +21,22 @@ function xfrmPermission(): Permission {
     granted: false,
     reason: `this kernel has no xfrm interfaces (${why}); npm run test:kernel boots one that has`,
   };
+}
+
+/** The kernel's counters of what it refused or could not send (Documentation/networking/xfrm_proc.rst), zeros left out. */
+export async function xfrmStatistics(namespace: Namespace): Promise<ReadonlyMap<string, number>> {
+  const text = await namespace.run("cat /proc/net/xfrm_stat");
+  const lines = text.trim().split("\n");
+  const entries = lines.map((line) => line.trim().split(/\s+/));
+  const counts = entries.map(([name = "", count]) => [name, Number(count)] as const);
+  return new Map(counts.filter(([, count]) => count > 0));
+}
+
+/** What has grown since, by name. */
+export function growth(
+  before: ReadonlyMap<string, number>,
+  after: ReadonlyMap<string, number>,
+): Record<string, number> {
+  const grown = [...after].map(([name, count]) => [name, count - (before.get(name) ?? 0)] as const);
+  return Object.fromEntries(grown.filter(([, count]) => count > 0));
 }

@@ -208,53 +208,109 @@ describe("the plan", () => {
 });
 
 describe("a move", () => {
-  const move = (spec: TunnelSpec, from: Attachment, to: Partial<Attachment>) =>
-    planMove(xfrmTunnel(spec, from), xfrmTunnel(spec, { ...from, ...to }));
+  const inUdp: TunnelSpec = { ...atServer, encapsulation: "udp" };
 
-  it("is one MIGRATE on the server", () => {
-    const operations = move(atServer, serverEnd, { remote: { address: newHome, port: 4500 } });
-    expect(operations).toEqual([
-      {
-        kind: "migrate",
-        policy: expect.objectContaining({ direction: "out" }),
-        migration: {
-          from: { source: server, destination: oldHome },
-          to: { source: server, destination: newHome },
-          protocol: 50,
-          requestId: serverEnd.interfaceId,
-          mode: 1,
-        },
-        encapsulation: undefined,
+  /** Of a tunnel that has sent 10 packets. */
+  function move(spec: TunnelSpec, from: Attachment, to: Partial<Attachment>) {
+    const before = xfrmTunnel(spec, from);
+    const after = xfrmTunnel(spec, { ...from, ...to });
+    return planMove(before, after, standing(before.outbound, { sent: 10 }));
+  }
+
+  it("on the server leaves no packet without a state, and goes on above all numbers", () => {
+    const [added, turned, deleted, ...rest] = move(atServer, serverEnd, {
+      remote: { address: newHome, port: 4500 },
+    });
+    expect(rest).toEqual([]);
+    expect(added).toMatchObject({
+      kind: "add-state",
+      state: {
+        destination: newHome,
+        replay: { sent: 10 + SEQUENCE_SKIP },
+        current: { packets: 10 },
       },
-    ]);
+    });
+    expect(turned).toMatchObject({
+      kind: "update-policy",
+      policy: { direction: "out", templates: [{ source: server, destination: newHome }] },
+    });
+    expect(deleted).toMatchObject({ kind: "delete-state", state: { destination: oldHome } });
   });
 
-  it("is one for each way out and one for the way in, on a home", () => {
+  it("on a home deletes what sends before its successor is made; what receives is migrated", () => {
     const operations = move(atHome, homeEnd, { local: { address: newHome, fixed: false } });
-    expect(
-      operations.map((step) => [step.kind, "policy" in step && step.policy.direction]),
-    ).toEqual([
-      ["migrate", "out"],
-      ["migrate", "out"],
-      ["migrate", "in"],
+    expect(kinds(operations)).toEqual([
+      "migrate",
+      "delete-state",
+      "add-state",
+      "update-policy",
+      "update-policy",
+    ]);
+    expect(operations[0]).toMatchObject({
+      policy: { direction: "in" },
+      migration: {
+        from: { source: server, destination: oldHome },
+        to: { source: server, destination: newHome },
+        protocol: 50,
+        requestId: homeEnd.interfaceId,
+        mode: 1,
+      },
+    });
+    expect(operations[2]).toMatchObject({
+      state: { source: newHome, destination: server, replay: { sent: 10 + SEQUENCE_SKIP } },
+    });
+  });
+
+  it("uses no number twice though nothing had been sent when the state was read", () => {
+    const before = xfrmTunnel(atServer, serverEnd);
+    const after = xfrmTunnel(atServer, {
+      ...serverEnd,
+      remote: { address: newHome, port: 4500 },
+    });
+    const [added] = planMove(before, after, standing(before.outbound, { sent: 0 }));
+    expect(added).toMatchObject({ state: { replay: { sent: SEQUENCE_SKIP } } });
+  });
+
+  it("from nowhere leaves no number out: nothing was sent", () => {
+    const nobody = xfrmTunnel(atServer, { ...serverEnd, remote: undefined });
+    const after = xfrmTunnel(atServer, serverEnd);
+    const [added] = planMove(nobody, after, standing(nobody.outbound, { sent: 0 }));
+    expect(added).toMatchObject({ kind: "add-state", state: { replay: { sent: 0 } } });
+  });
+
+  it("to another port changes the states in place", () => {
+    const operations = move(inUdp, serverEnd, { remote: { address: oldHome, port: 30_003 } });
+    expect(operations).toEqual([
+      expect.objectContaining({
+        kind: "update-state",
+        state: expect.objectContaining({
+          source: "0.0.0.0",
+          encapsulation: { type: 2, sourcePort: 30_003, destinationPort: 4500 },
+        }),
+      }),
+      expect.objectContaining({
+        kind: "update-state",
+        state: expect.objectContaining({
+          destination: oldHome,
+          encapsulation: { type: 2, sourcePort: 4500, destinationPort: 30_003 },
+        }),
+      }),
     ]);
   });
 
-  it("takes the port along", () => {
-    const spec: TunnelSpec = { ...atServer, encapsulation: "udp" };
-    const [step] = move(spec, serverEnd, { remote: { address: oldHome, port: 30_003 } });
-    expect(step).toMatchObject({
-      kind: "migrate",
-      encapsulation: { type: 2, sourcePort: 4500, destinationPort: 30_003 },
+  it("takes the port along to another address", () => {
+    const operations = move(inUdp, serverEnd, { remote: { address: newHome, port: 30_003 } });
+    expect(operations.find(({ kind }) => kind === "add-state")).toMatchObject({
+      state: { encapsulation: { type: 2, sourcePort: 4500, destinationPort: 30_003 } },
     });
   });
 
   it("blocks before it moves to nowhere, and opens after it has moved from there", () => {
     const away = move(atServer, serverEnd, { remote: undefined });
-    expect(kinds(away)).toEqual(["update-policy", "migrate"]);
+    expect(kinds(away)).toEqual(["update-policy", "add-state", "delete-state"]);
     const nobody = { ...serverEnd, remote: undefined };
     const back = move(atServer, nobody, { remote: { address: newHome, port: 4500 } });
-    expect(kinds(back)).toEqual(["migrate", "update-policy"]);
+    expect(kinds(back)).toEqual(["add-state", "update-policy", "delete-state"]);
   });
 
   it("to be held blocks first, and opens the way for probes last", () => {
@@ -265,10 +321,15 @@ describe("a move", () => {
     expect(kinds(released)).toEqual(["delete-policy", "update-policy"]);
   });
 
-  it("of a held home moves both policies", () => {
+  it("of a held home turns both policies", () => {
     const held: Attachment = { ...serverEnd, sending: "probes-only" };
     const operations = move(atServer, held, { remote: { address: newHome, port: 4500 } });
-    expect(kinds(operations)).toEqual(["migrate", "migrate"]);
+    expect(kinds(operations)).toEqual([
+      "update-policy",
+      "add-state",
+      "update-policy",
+      "delete-state",
+    ]);
   });
 
   it("is nothing when nothing differs", () => {
