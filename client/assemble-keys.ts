@@ -2,6 +2,7 @@
 
 import { randomBytes, randomInt } from "node:crypto";
 import { type IkeMessage, IkeTransport } from "../common/adapters/ike-transport.ts";
+import { openKeyLog } from "../common/adapters/key-log-file.ts";
 import { readProof } from "../common/adapters/proof-files.ts";
 import type { Clock } from "../common/adapters/system-clock.ts";
 import type { DataPlaneSetting } from "../common/config/schema.ts";
@@ -38,6 +39,7 @@ export async function assembleKeyExchange(
   const { clock, dataPlane, log, closers, failed } = adapters;
   const { keyed } = dataPlane;
   if (keyed === undefined) throw new Error(`no negotiated keys for the ${dataPlane.kind} plane`);
+  const keyLog = openKeyLog(log);
   let exchange: HomeKeyExchange | undefined;
   const onMessage = (message: IkeMessage) => exchange?.receive(message);
   const proof = readProof(keys.proof);
@@ -60,7 +62,7 @@ export async function assembleKeyExchange(
       ...(reauthenticateMs === undefined ? {} : { reauthenticateMs }),
       ...(childLifetimeMs === undefined ? {} : { childLifetimeMs }),
     },
-    settings: settingsOf(keys.negotiation),
+    settings: { ...settingsOf(keys.negotiation), revealKeys: keyLog !== undefined },
     ports: {
       random: (count) => new Uint8Array(randomBytes(count)),
       allocateSpi: () => randomInt(SMALLEST_SPI, SPI_END),
@@ -70,6 +72,7 @@ export async function assembleKeyExchange(
     keyed,
     send: (message) => transport.send(message),
     sendKeepalive: (remote) => transport.sendKeepalive(remote),
+    keyLog,
     log,
   });
   return exchange;

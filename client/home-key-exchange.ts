@@ -4,6 +4,7 @@
  */
 
 import type { IkeMessage } from "../common/adapters/ike-transport.ts";
+import type { KeyLogFile } from "../common/adapters/key-log-file.ts";
 import type { Clock } from "../common/adapters/system-clock.ts";
 import { IkeLedger, type IkeTotals } from "../common/control/ike-ledger.ts";
 import {
@@ -48,6 +49,8 @@ export interface HomeKeyExchangeParts {
   readonly keyed: KeyedDataPlane;
   readonly send: (message: IkeMessage) => void;
   readonly sendKeepalive: (remote: Endpoint) => void;
+  /** Where keys are told to who debugs; absent: nowhere. */
+  readonly keyLog?: KeyLogFile | undefined;
   readonly log: Logger;
 }
 
@@ -157,8 +160,10 @@ export class HomeKeyExchange {
     const { send, sendKeepalive, log } = this.#parts;
     if (effect.kind === "send") send({ ...effect, remote: effect.path.remote });
     else if (effect.kind === "keepalive") sendKeepalive(effect.path.remote);
-    else if (effect.kind === "session") this.#note(effect.id, effect.effect);
-    else log.debug({ retryInMs: Math.round(effect.pauseMs) }, "no IKE SA, trying again");
+    else if (effect.kind === "session") {
+      this.#parts.keyLog?.note(effect.effect);
+      this.#note(effect.id, effect.effect);
+    } else log.debug({ retryInMs: Math.round(effect.pauseMs) }, "no IKE SA, trying again");
   }
 
   #note(id: AttemptId, effect: SessionEffect): void {

@@ -2,6 +2,7 @@
 
 import { randomBytes, randomInt } from "node:crypto";
 import { type IkeMessage, IkeTransport } from "../common/adapters/ike-transport.ts";
+import { openKeyLog } from "../common/adapters/key-log-file.ts";
 import {
   readHomeProof,
   readServerProof,
@@ -43,6 +44,7 @@ export async function assembleKeyExchange(
   if (ikev2 === undefined || keyed === undefined) return undefined;
   const { identity, authLifetime, dns } = ikev2;
   const proof = readServerProof(ikev2);
+  const keyLog = openKeyLog(log);
   let exchange: HomeKeyExchange | undefined;
   const onMessage = (message: IkeMessage) => exchange?.receive(message);
   const transport = closers.add(
@@ -53,7 +55,7 @@ export async function assembleKeyExchange(
     identity,
     authLifetime,
     dns,
-    settings: settingsOf(ikev2.negotiation),
+    settings: { ...settingsOf(ikev2.negotiation), revealKeys: keyLog !== undefined },
     ports: {
       random: (count) => new Uint8Array(randomBytes(count)),
       allocateSpi: () => randomInt(SMALLEST_SPI, SPI_END),
@@ -63,6 +65,7 @@ export async function assembleKeyExchange(
     send: (message) => transport.send(message),
     sendKeepalive: (remote) => transport.sendKeepalive(remote),
     onKeyed,
+    keyLog,
     log,
   });
   return { exchange, prove: (homes) => homes.flatMap((home) => proven(home, proof)) };

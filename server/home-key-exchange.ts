@@ -5,6 +5,7 @@
 
 import type { KeyObject, X509Certificate } from "node:crypto";
 import type { IkeMessage } from "../common/adapters/ike-transport.ts";
+import type { KeyLogFile } from "../common/adapters/key-log-file.ts";
 import type { Clock } from "../common/adapters/system-clock.ts";
 import { firstHost } from "../common/config/schema.ts";
 import { IkeLedger, type IkeTotals } from "../common/control/ike-ledger.ts";
@@ -70,6 +71,8 @@ export interface ServerKeyExchangeParts {
   readonly sendKeepalive: (remote: Endpoint) => void;
   /** A home has keys, and its messages come from there. */
   readonly onKeyed: (home: TunnelName, endpoint: Endpoint) => void;
+  /** Where keys are told to who debugs; absent: nowhere. */
+  readonly keyLog?: KeyLogFile | undefined;
   readonly log: Logger;
 }
 
@@ -252,8 +255,10 @@ export class HomeKeyExchange {
     const { send, sendKeepalive, log } = this.#parts;
     if (effect.kind === "send") send({ ...effect, remote: effect.path.remote });
     else if (effect.kind === "keepalive") sendKeepalive(effect.path.remote);
-    else if (effect.kind === "session") this.#note(effect.id, effect.effect);
-    else if (effect.kind === "cookie-sent") this.#ledger.cookieSent();
+    else if (effect.kind === "session") {
+      this.#parts.keyLog?.note(effect.effect);
+      this.#note(effect.id, effect.effect);
+    } else if (effect.kind === "cookie-sent") this.#ledger.cookieSent();
     else this.#refuse(effect.reason);
   }
 

@@ -3,8 +3,21 @@
 import { CIPHERS, type IkeSuite } from "./algorithms.ts";
 import type { IkeKeys } from "./keys.ts";
 import type { Path } from "./nat-detection.ts";
-import type { ChildSa } from "./session-types.ts";
+import type { ChildSa, SessionEffect } from "./session-types.ts";
 import type { IkeSpi } from "./wire/header.ts";
+
+const ANY_ADDRESS = "*";
+
+/** What a session's effect adds to which of the tables. */
+export function keyLogLines(
+  effect: SessionEffect,
+): { readonly table: string; readonly lines: readonly string[] } | undefined {
+  if (effect.kind === "keys") {
+    return { table: "ikev2_decryption_table", lines: [ikeKeyLine(effect)] };
+  }
+  if (effect.kind !== "child-created") return undefined;
+  return { table: "esp_sa", lines: espKeyLines(effect.child) };
+}
 
 /** A line of `ikev2_decryption_table`. */
 export function ikeKeyLine(options: {
@@ -33,8 +46,10 @@ export function ikeKeyLine(options: {
   ].join(",");
 }
 
-/** Two lines of `esp_sa`, one for each direction. */
-export function espKeyLines(child: ChildSa, { local, remote }: Path): string[] {
+/** Two lines of `esp_sa`, one for each direction; without a path for any addresses, since ours change. */
+export function espKeyLines(child: ChildSa, path?: Path): string[] {
+  const local = path?.local.address ?? ANY_ADDRESS;
+  const remote = path?.remote.address ?? ANY_ADDRESS;
   return (
     [
       [child.outbound, local, remote],
@@ -46,8 +61,8 @@ export function espKeyLines(child: ChildSa, { local, remote }: Path): string[] {
     const companion = digits(keys.companion);
     return [
       "IPv4",
-      from.address,
-      to.address,
+      from,
+      to,
       `0x${keys.spi.toString(16).padStart(8, "0")}`,
       isAead ? "AES-GCM with 16 octet ICV [RFC4106]" : "AES-CBC [RFC3602]",
       `0x${encryption}${isAead ? companion : ""}`,
