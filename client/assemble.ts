@@ -45,6 +45,7 @@ export function assemble(config: ClientConfig, log: Logger): Task[] {
           new SequenceFile(state.path("sequence-numbers"), health.of("sequence-numbers")),
         );
         const socket = closers.add(new RouteSocket());
+        const links = openTunnelLinks(socket);
         // Before there is a tunnel, and until there is none any more.
         const firewall = closers.add(assembleFirewall(config, { state, health, log }));
         await firewall.open();
@@ -54,7 +55,7 @@ export function assemble(config: ClientConfig, log: Logger): Task[] {
           suites: suitesOf(config.keys),
           negotiatesKeys: config.keys.mode !== "manual",
           routes: socket,
-          links: openTunnelLinks(socket),
+          links,
           sequences,
           now: clock.now,
           advertisements: ADVERTISEMENTS,
@@ -92,6 +93,7 @@ export function assemble(config: ClientConfig, log: Logger): Task[] {
           log,
         });
         closers.add(home);
+        links.onChange((change) => home.followInterface(change));
         await home.open(failure.fail);
         const hooks = closers.add(assembleHooks(config, { clock, log }));
         home.observe((view) => hooks.follow(view));

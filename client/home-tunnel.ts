@@ -8,8 +8,10 @@
 
 import type { NeighborChannel, NeighborListeners } from "../common/adapters/neighbor-socket.ts";
 import type { Clock, Timer } from "../common/adapters/system-clock.ts";
+import type { LinkChange } from "../common/adapters/tunnel-link.ts";
 import { mtuSuiteOf } from "../common/config/keys.ts";
 import { firstHost } from "../common/config/schema.ts";
+import { describeInterfaceDown } from "../common/control/describe.ts";
 import { dataPlaneStatusOf, type MoveStatus, trafficOf } from "../common/control/traffic.ts";
 import type { SystemError } from "../common/errors.ts";
 import { type Assignment, linkLocalAddress } from "../common/ikev2/link.ts";
@@ -94,6 +96,7 @@ export class HomeTunnel {
   #losses = 0;
   readonly #confirmations = new Histogram(CONFIRMATION_BOUNDS);
   #problem: string | undefined;
+  #interfaceIsDown = false;
   #heardAt: Instant | undefined;
   #keepaliveAt: Instant;
   /** As of the last look: asking the system takes time that an advertisement has not. */
@@ -173,6 +176,24 @@ export class HomeTunnel {
     this.#tell();
   }
 
+  /** Something happened to the tunnel's interface. */
+  followInterface(change: LinkChange): void {
+    const { log } = this.#parts;
+    this.#interfaceIsDown = change.kind === "down";
+    switch (change.kind) {
+      case "down":
+        log.warn({ interface: change.interfaceName }, "the tunnel interface was set down");
+        break;
+      case "restored":
+        log.info({ interface: change.interfaceName }, "the tunnel interface is configured again");
+        this.#driver.feed({ kind: "announce" });
+        break;
+      case "trouble":
+        log.error({ err: change.error }, "tunnel in trouble");
+        break;
+    }
+  }
+
   /** What those who live behind the tunnel want to know. */
   get view(): HomeView {
     return {
@@ -247,7 +268,11 @@ export class HomeTunnel {
       hints: this.#parts.watcher.hints,
       traffic: trafficOf(dataPlane.counters(HOME_TUNNEL), wallOffset),
       keys: this.#parts.keyExchange?.status(),
-      problem: this.#parts.keyExchange?.problem ?? this.#problem ?? this.#parts.health.problem,
+      problem:
+        this.#interfaceProblem ??
+        this.#parts.keyExchange?.problem ??
+        this.#problem ??
+        this.#parts.health.problem,
     };
   }
 
@@ -265,6 +290,11 @@ export class HomeTunnel {
     await this.#parts.dataPlane.close();
   }
 
+  get #interfaceProblem(): string | undefined {
+    const { interfaceName } = this.#parts.config.tunnel;
+    return this.#interfaceIsDown ? describeInterfaceDown(interfaceName) : undefined;
+  }
+
   #react(event: DataPlaneEvent): void {
     switch (event.kind) {
       case "path-mtu":
@@ -274,6 +304,7 @@ export class HomeTunnel {
         this.#parts.keyExchange?.rekey(event.spi);
         break;
       case "rebuilt":
+        this.#interfaceIsDown = false;
         this.#parts.log.warn("the tunnel interface was deleted, made it again");
         this.#reopenNeighbors();
         break;

@@ -48,13 +48,14 @@ export function assemble(config: ServerConfig, log: Logger): Task[] {
         );
         const store = new EndpointStore(state.path("endpoints"), health.of("endpoints"));
         const socket = closers.add(new RouteSocket());
+        const links = openTunnelLinks(socket);
         const dataPlane = await openDataPlane(planeSetting(config), {
           owner: "server",
           local: config.address,
           suites: config.homes.flatMap(({ keys }) => suitesOf(keys)),
           negotiatesKeys: config.homes.some(({ keys }) => keys.mode !== "manual"),
           routes: socket,
-          links: openTunnelLinks(socket),
+          links,
           sequences,
           now: clock.now,
           advertisements: config.advertisements,
@@ -92,6 +93,7 @@ export function assemble(config: ServerConfig, log: Logger): Task[] {
           if (kind === "advertised") neighbors.receive();
         });
         closers.add(tunnels);
+        links.onChange((change) => tunnels.followInterface(change));
         await tunnels.open(failure.fail);
         // A reload may have come while the tunnels were being made.
         if (homes !== config.homes) await tunnels.setHomes(homes);

@@ -7,7 +7,9 @@
  */
 
 import type { Clock, Timer } from "../common/adapters/system-clock.ts";
+import type { LinkChange } from "../common/adapters/tunnel-link.ts";
 import { mtuSuiteOf } from "../common/config/keys.ts";
+import { describeInterfaceDown } from "../common/control/describe.ts";
 import type { HomeQuery } from "../common/control/home-query.ts";
 import { dataPlaneStatusOf, type MoveStatus, trafficOf } from "../common/control/traffic.ts";
 import { ConfigError } from "../common/errors.ts";
@@ -122,6 +124,8 @@ export class TunnelServer implements MeteredServer {
   readonly #intake = new AdvertisementIntake();
   readonly #homes = new Map<TunnelName, Home>();
   readonly #unattributed: Partial<Record<IntakeRefusal, number>> = {};
+  /** Homes' interfaces that somebody set down. */
+  readonly #downInterfaces = new Set<string>();
   readonly #confirmations = new Histogram(CONFIRMATION_BOUNDS);
   readonly #refused: Partial<Record<string, number>> = {};
   #accepted = 0;
@@ -251,6 +255,18 @@ export class TunnelServer implements MeteredServer {
     this.#driver.feed({ kind: "moved", tunnel: name, address, port });
   }
 
+  /** Something happened to a home's interface. */
+  followInterface(change: LinkChange): void {
+    const { log } = this.#parts;
+    const { kind, interfaceName } = change;
+    if (kind === "down") this.#downInterfaces.add(interfaceName);
+    else this.#downInterfaces.delete(interfaceName);
+    if (kind === "down") log.warn({ interface: interfaceName }, "a home's interface was set down");
+    else if (kind === "restored") {
+      log.info({ interface: interfaceName }, "a home's interface is configured again");
+    } else log.error({ interface: interfaceName, err: change.error }, "tunnel in trouble");
+  }
+
   /** The machine's own addresses may have changed: no home may claim one of them. */
   refreshOwnAddresses(): void {
     this.#policy = { ...this.#policy, ownAddresses: this.#parts.ownAddresses() };
@@ -366,6 +382,7 @@ export class TunnelServer implements MeteredServer {
     const home = this.#homes.get(tunnel);
     if (home === undefined) return;
     home.interfaceIndex = this.#parts.dataPlane.interfaceIndex(tunnel);
+    this.#downInterfaces.delete(home.spec.interfaceName);
     this.#listen();
     this.#parts.log.warn({ home: tunnel }, "the home's interface was deleted, made it again");
   }
@@ -588,6 +605,9 @@ export class TunnelServer implements MeteredServer {
       lastMove,
       advertisements: { accepted: home.advertisementsAccepted, refused: { ...home.refused } },
       keys: this.#parts.keyExchange?.exchange.statusOf(name),
+      problem: this.#downInterfaces.has(config.interfaceName)
+        ? describeInterfaceDown(config.interfaceName)
+        : undefined,
       traffic: trafficOf(this.#parts.dataPlane.counters(name), wallOffset),
     };
   }

@@ -34,6 +34,11 @@ export function describeEndpoint(endpoint: Endpoint, encapsulation: Encapsulatio
   return encapsulation === "udp" ? `${endpoint.address}:${endpoint.port}` : endpoint.address;
 }
 
+/** Why a tunnel carries nothing while its interface is down, and what to do. */
+export function describeInterfaceDown(interfaceName: string): string {
+  return `the tunnel interface is down; run \`ip link set ${interfaceName} up\``;
+}
+
 export function describeDataPlane({ kind, crypto, reason }: DataPlaneStatus): string {
   const why = reason === undefined ? "" : ` (${reason})`;
   return `${kind}, encrypted by ${crypto}${why}`;
