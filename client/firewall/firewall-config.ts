@@ -56,6 +56,8 @@ export function firewallMistakes(
       mistake(file, ["open-ports"], "without a firewall all ports are open: firewall = true"),
     ];
   }
+  // The server assigns them later; what lies elsewhere then opens nothing.
+  if (prefixes.length === 0) return [];
   const ours = prefixes.map(formatIpv6Prefix).join(", ");
   return open.flatMap((port, place) =>
     liesWithin(port, prefixes)

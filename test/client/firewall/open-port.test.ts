@@ -56,6 +56,20 @@ const parse = (lines: string) =>
   parseClientConfig({ file: "client.toml", text: `${lines}\n${CLIENT_TEXT}`, exposed: false });
 
 describe("the firewall", () => {
+  it("opens ports of prefixes that the server will assign", () => {
+    const text = `lan = "eth1"
+open-ports = ["tcp 2001:db8:a:1::10 443"]
+server = "203.0.113.1"
+[keys]
+mode = "ikev2"
+identity = "alice.example"
+server-identity = "server.example"
+psk-file = "/etc/hometun/psk"`;
+    const outcome = parseClientConfig({ file: "client.toml", text, exposed: false });
+    expect.assert(outcome.kind === "good");
+    expect(outcome.value.firewall.open).toEqual([parseOpenPort("tcp 2001:db8:a:1::10 443")]);
+  });
+
   test.each([
     { lines: "", enabled: false },
     { lines: 'lan = "eth1"', enabled: true },
