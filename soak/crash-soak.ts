@@ -3,7 +3,6 @@
  * death every home must come back; and in all that was ever sent no nonce may be there twice, and nothing in clear.
  */
 
-import { readFile } from "node:fs/promises";
 import type { Running } from "../test/support/namespace.ts";
 import { PingStream } from "../test/support/ping-stream.ts";
 import {
@@ -14,6 +13,7 @@ import {
   type LabHome,
   TunnelLab,
 } from "../test/support/tunnel-lab.ts";
+import { residentMemory } from "./memory.ts";
 import { SeededRandom } from "./random.ts";
 import { WireJudge, type WireVerdict } from "./wire-judge.ts";
 
@@ -225,12 +225,6 @@ class CrashSoak {
     const what = `death ${number}, of ${victim} ${moment} ms after the change of ${home.name}, down ${down} ms`;
     return [`a home was lost at ${what}`, String(error), ...logs].join("\n\n");
   }
-}
-
-/** Octets. */
-export async function residentMemory(running: Running): Promise<number> {
-  const status = await readFile(`/proc/${running.pid}/status`, "utf8").catch(() => "");
-  return 1024 * Number(/VmRSS:\s+(\d+)/.exec(status)?.[1] ?? 0);
 }
 
 function sleep(ms: number): Promise<void> {

@@ -12,9 +12,14 @@ import { Command, InvalidArgumentError, Option } from "commander";
 import { formatCount, formatDuration, formatOctets } from "../common/text/units.ts";
 import { canUseNamespaces } from "../test/support/namespace.ts";
 import { daemonsAreBuilt } from "../test/support/tunnel-lab.ts";
+import { type ChangeSoakOutcome, growth, soakChanges } from "./change-soak.ts";
 import { type CrashSoakOutcome, type SoakKeys, soakCrashes } from "./crash-soak.ts";
+import type { Memory } from "./memory.ts";
 import { median, quantile } from "./numbers.ts";
 import { Progress } from "./progress.ts";
+
+/** From the first tenth of the changes after the warm-up to the last. */
+const MOST_GROWTH = 0.01;
 
 const program = new Command("soak");
 const keys = () =>
@@ -45,6 +50,32 @@ program
     if (!tellCrashes(outcome)) process.exitCode = 1;
   });
 
+program
+  .command("changes")
+  .description("changes one home's address, and watches what the daemons keep in memory")
+  .argument("[count]", "changes", wholeNumber, 10_000)
+  .addOption(keys())
+  .option("--seed <number>", "repeats the choices of another run", wholeNumber, randomInt(2 ** 31))
+  .action(async (count: number, options: { keys: SoakKeys; seed: number }) => {
+    say(`${count} changes, keys ${options.keys}, seed ${options.seed}`);
+    const progress = new Progress("changes", count);
+    let worst = 0;
+    const outcome = await soakChanges({
+      count,
+      ...options,
+      onChange: (done, { confirmations, client, server }) => {
+        worst = Math.max(worst, confirmations.at(-1) ?? 0);
+        const [ours, theirs] = [client.at(-1), server.at(-1)];
+        progress.show(done, [
+          `worst ${formatDuration(worst)}`,
+          `client ${describeMemory(ours)}`,
+          `server ${describeMemory(theirs)}`,
+        ]);
+      },
+    });
+    if (!tellChanges(outcome)) process.exitCode = 1;
+  });
+
 if (canUseNamespaces({ tun: true }) && daemonsAreBuilt()) {
   await program.parseAsync();
 } else {
@@ -65,6 +96,33 @@ function tellCrashes({ recoveries, wire }: CrashSoakOutcome): boolean {
   say(`${wire.repeated.length} repeated, ${wire.clear} in clear, ${wire.missed} not recorded`);
   for (const repeated of wire.repeated.slice(0, 10)) say(`  repeated: ${repeated}`);
   return wire.repeated.length === 0 && wire.clear === 0 && wire.missed === 0;
+}
+
+function tellChanges(outcome: ChangeSoakOutcome): boolean {
+  const { confirmations } = outcome;
+  const [typical, late, worst] = [0.5, 0.99, 1].map((share) =>
+    formatDuration(quantile(confirmations, share)),
+  );
+  say(`${formatCount(confirmations.length)} changes, all confirmed`);
+  say(`confirmed after ${typical} (median), ${late} (99 %), ${worst} (worst)`);
+  let isFlat = true;
+  for (const side of ["client", "server"] as const) {
+    const [heap, resident] = [growth(outcome[side], "heap"), growth(outcome[side], "resident")];
+    say(
+      `${side}: ${describeMemory(outcome[side].at(-1))}; grown by ${percent(heap)} in use, ${percent(resident)} resident`,
+    );
+    if (heap >= MOST_GROWTH || resident >= MOST_GROWTH) isFlat = false;
+  }
+  return isFlat;
+}
+
+function describeMemory(memory: Memory | undefined): string {
+  if (memory === undefined) return "not measured yet";
+  return `${formatOctets(memory.heap)} in use, ${formatOctets(memory.resident)} resident`;
+}
+
+function percent(part: number): string {
+  return `${(100 * part).toFixed(2)} %`;
 }
 
 function wholeNumber(text: string): number {

@@ -26,8 +26,8 @@ export interface WireVerdict {
   readonly missed: number;
 }
 
-export class WireJudge {
-  readonly #captures: readonly { readonly link: string; readonly capture: Capture }[];
+/** What was seen, and what of it should not have been. */
+export class WireLedger {
   readonly #uniqueness: Uniqueness;
   /** Octets of the inner packets that are looked for. */
   readonly #marker: string;
@@ -36,13 +36,50 @@ export class WireJudge {
   #packets = 0;
   #clear = 0;
 
-  private constructor(
-    captures: readonly { readonly link: string; readonly capture: Capture }[],
-    options: { readonly uniqueness: Uniqueness; readonly marker: string },
-  ) {
-    this.#captures = captures;
+  constructor(options: { readonly uniqueness: Uniqueness; readonly marker: string }) {
     this.#uniqueness = options.uniqueness;
     this.#marker = options.marker;
+  }
+
+  /** `link`: the router's interface on which it was seen. */
+  note(link: string, packet: CapturedPacket): void {
+    const { octets } = packet;
+    const text = Buffer.from(octets.buffer, octets.byteOffset, octets.length);
+    if (text.includes(this.#marker)) this.#clear += 1;
+    if (packet.etherType !== EtherType.ipv4) return;
+    for (const { spi, sequence, source, octets: esp } of espOf(packet)) {
+      const isFirstSight = spi !== 0 && (source === SERVER) === (link === "server");
+      if (!isFirstSight) continue;
+      this.#packets += 1;
+      const iv = Buffer.from(esp.subarray(IV.at, IV.at + IV.length)).toString("hex");
+      const mark = this.#uniqueness === "gcm-iv" ? iv : String(sequence);
+      const seen = this.#seen.get(spi) ?? new Set();
+      this.#seen.set(spi, seen);
+      if (seen.has(mark)) this.#repeated.push(`SPI 0x${spi.toString(16)}: ${mark}`);
+      seen.add(mark);
+    }
+  }
+
+  get verdict(): Omit<WireVerdict, "missed"> {
+    return {
+      packets: this.#packets,
+      associations: this.#seen.size,
+      repeated: this.#repeated,
+      clear: this.#clear,
+    };
+  }
+}
+
+export class WireJudge {
+  readonly #captures: readonly { readonly link: string; readonly capture: Capture }[];
+  readonly #ledger: WireLedger;
+
+  private constructor(
+    captures: readonly { readonly link: string; readonly capture: Capture }[],
+    ledger: WireLedger,
+  ) {
+    this.#captures = captures;
+    this.#ledger = ledger;
   }
 
   /** Returns when everything is being recorded; nothing may have been sent before. */
@@ -54,13 +91,13 @@ export class WireJudge {
       link,
       capture: await lab.capture(link),
     }));
-    return new WireJudge(await Promise.all(starting), options);
+    return new WireJudge(await Promise.all(starting), new WireLedger(options));
   }
 
   /** Judges what came since the last call. */
   async judge(): Promise<void> {
     for (const { link, capture } of this.#captures) {
-      for (const packet of await capture.news()) this.#judge(link, packet);
+      for (const packet of await capture.news()) this.#ledger.note(link, packet);
     }
   }
 
@@ -68,30 +105,6 @@ export class WireJudge {
   async finish(): Promise<WireVerdict> {
     const missed = await Promise.all(this.#captures.map(({ capture }) => capture.stop()));
     await this.judge();
-    return {
-      packets: this.#packets,
-      associations: this.#seen.size,
-      repeated: this.#repeated,
-      clear: this.#clear,
-      missed: missed.reduce((sum, count) => sum + count, 0),
-    };
-  }
-
-  #judge(link: string, packet: CapturedPacket): void {
-    const { octets } = packet;
-    const text = Buffer.from(octets.buffer, octets.byteOffset, octets.length);
-    if (text.includes(this.#marker)) this.#clear += 1;
-    if (packet.etherType !== EtherType.ipv4) return;
-    for (const { spi, sequence, source, octets: esp } of espOf(packet)) {
-      const isOurs = spi !== 0 && (source === SERVER) === (link === "server");
-      if (!isOurs) continue;
-      this.#packets += 1;
-      const iv = Buffer.from(esp.subarray(IV.at, IV.at + IV.length)).toString("hex");
-      const mark = this.#uniqueness === "gcm-iv" ? iv : String(sequence);
-      const seen = this.#seen.get(spi) ?? new Set();
-      this.#seen.set(spi, seen);
-      if (seen.has(mark)) this.#repeated.push(`SPI 0x${spi.toString(16)}: ${mark}`);
-      seen.add(mark);
-    }
+    return { ...this.#ledger.verdict, missed: missed.reduce((sum, count) => sum + count, 0) };
   }
 }

@@ -328,17 +328,18 @@ export class Running {
   }
 }
 
-/** Asks again, every 20 ms, until `check` gives something. For what the kernel does not announce. */
+/** Asks again, and again, until `check` gives something. For what the kernel does not announce. */
 export async function eventually<T>(
   check: () => Promise<T | undefined>,
   timeoutMs = PATIENCE_MS,
+  everyMs = 20,
 ): Promise<T> {
   const end = performance.now() + timeoutMs;
   for (;;) {
     const value = await check();
     if (value !== undefined) return value;
     if (performance.now() > end) throw new Error(`did not happen within ${timeoutMs} ms`);
-    await new Promise((resolve) => setTimeout(resolve, 20));
+    await new Promise((resolve) => setTimeout(resolve, everyMs));
   }
 }
 

@@ -143,13 +143,21 @@ export class Daemon<Status> {
   }
 
   /** The first status that fits. Throws with the last one, and the log, when none does. */
-  async until(fits: (status: Status) => boolean, timeoutMs = PATIENCE_MS): Promise<Status> {
+  async until(
+    fits: (status: Status) => boolean,
+    timeoutMs = PATIENCE_MS,
+    everyMs?: number,
+  ): Promise<Status> {
     let last: Status | undefined;
     try {
-      return await eventually(async () => {
-        last = await this.status().catch(() => undefined);
-        return last !== undefined && fits(last) ? last : undefined;
-      }, timeoutMs);
+      return await eventually(
+        async () => {
+          last = await this.status().catch(() => undefined);
+          return last !== undefined && fits(last) ? last : undefined;
+        },
+        timeoutMs,
+        everyMs,
+      );
     } catch (error) {
       const status = JSON.stringify(last, null, 1);
       throw new Error(`${this.#program}: ${String(error)}\n${status}\n${this.#running?.stderr}`);
