@@ -448,12 +448,16 @@ export class KernelDataPlane implements DataPlane {
     const after = tunnel.wanted();
     const succeeds = isSucceeded(before, after);
     const standing = succeeds ? this.#read(before.outbound) : undefined;
-    if (succeeds && standing === undefined) return this.#replaceStates(tunnel, before);
+    if (succeeds && standing === undefined) {
+      this.#replaceStates(tunnel, before);
+      return;
+    }
     // The numbers that are left out are reserved ones, too.
     if (standing !== undefined) this.#countSent(tunnel, standing);
     const steps = planMove(before, after, standing);
     if (!this.#migrates && steps.some(({ kind }) => kind === "migrate")) {
-      return this.#replaceStates(tunnel, before);
+      this.#replaceStates(tunnel, before);
+      return;
     }
     const refused = this.#options.xfrm
       .attempt(steps.map(xfrmRequest))
