@@ -64,6 +64,8 @@ const NO_IKE_REFUSED: Readonly<
   "half-open-limit": 0,
   "address-limit": 0,
   "session-limit": 0,
+  "address-rate": 0,
+  "network-rate": 0,
   "half-open": 0,
   "protocol-error": 0,
   "unknown-identity": 0,

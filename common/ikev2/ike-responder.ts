@@ -1,7 +1,9 @@
 /**
  * The gateway's front: it finds the session for each message, and decides whether a stranger's IKE_SA_INIT is
  * worth a session. Until IKE_AUTH a session is half open: there is a limit to these, in all and for each address,
- * and from a threshold on a stranger must show with a cookie that it is where it says (RFC 7296 section 2.6).
+ * and from a threshold on a stranger must show with a cookie that it is where it says (RFC 7296 section 2.6). So must
+ * who seems to begin more often than one source may; who shows it and goes on is not heard for a while. Thus nobody is
+ * shut out by others that use his address.
  */
 
 import { createHmac, timingSafeEqual } from "node:crypto";
@@ -30,6 +32,7 @@ import type {
   SessionPorts,
   SessionSettings,
 } from "./session-types.ts";
+import { type SourceRates, SourceThrottle, type SourceVerdict } from "./source-throttle.ts";
 import {
   decodeIkeHeader,
   ExchangeType,
@@ -60,6 +63,8 @@ export interface ResponderLimits {
   readonly maximumHalfOpen: number;
   readonly maximumHalfOpenPerAddress: number;
   readonly maximumSessions: number;
+  /** IKE_SA_INIT of one source: beyond it cookies are asked for, and those that have one count by themselves. */
+  readonly rates: SourceRates;
 }
 
 export const DEFAULT_LIMITS: ResponderLimits = {
@@ -68,6 +73,7 @@ export const DEFAULT_LIMITS: ResponderLimits = {
   // Homes behind one NAT share an address.
   maximumHalfOpenPerAddress: 64,
   maximumSessions: 20_000,
+  rates: { perAddress: { rate: 100, burst: 200 }, perNetwork: { rate: 400, burst: 1_000 } },
 };
 
 /** A cookie is good for one to two of these. */
@@ -77,7 +83,12 @@ const COOKIE_VERSION_LENGTH = 1; // octets
 /** INVALID_IKE_SPI for strangers, section 2.21.4: thousands of homes ask after a restart, and it is shorter than what it answers. */
 const INVALID_SPI_LIMIT: RateLimit = { rate: 500, burst: 500 };
 
-export type StrangerDrop = "half-open-limit" | "address-limit" | "session-limit" | "malformed";
+export type StrangerDrop =
+  | "half-open-limit"
+  | "address-limit"
+  | "session-limit"
+  | "malformed"
+  | Exclude<SourceVerdict, "pass">;
 
 export type ResponderInput =
   | MessageInput
@@ -119,6 +130,11 @@ export class IkeResponder {
   readonly #halfOpen = new Map<SessionId, HalfOpen>();
   /** The same by what makes a repeated IKE_SA_INIT the same: address, port and SPI. */
   readonly #halfOpenByKey = new Map<string, SessionId>();
+  /** How many of them each address has. */
+  readonly #halfOpenByAddress = new Map<Ipv4Address, number>();
+  /** Who has shown with a cookie where he is, and who has not. */
+  readonly #shown: SourceThrottle;
+  readonly #claimed: SourceThrottle;
   readonly #byIdentity = new Map<string, Set<SessionId>>();
   readonly #identities = new Map<SessionId, string>();
   readonly #deadlines = new DeadlineQueue<SessionId>();
@@ -137,6 +153,8 @@ export class IkeResponder {
     this.#settings = options.settings;
     this.#ports = options.ports;
     this.#limits = options.limits ?? DEFAULT_LIMITS;
+    this.#shown = new SourceThrottle(this.#limits.rates);
+    this.#claimed = new SourceThrottle(this.#limits.rates);
   }
 
   /** When to call `handleDeadline`, if nothing else happens first. */
@@ -218,18 +236,19 @@ export class IkeResponder {
     }
     const nonce = findPayload(payloads, "Nonce")?.nonce;
     if (nonce === undefined) return [{ kind: "stranger-dropped", reason: "malformed" }];
-    if (this.#halfOpen.size >= this.#limits.cookieThreshold) {
-      const cookie = findNotify(payloads, NotifyType.cookie)?.data;
-      const about = { nonce, address: path.remote.address, spi: header.initiatorSpi };
-      if (cookie === undefined || !this.#isGoodCookie(cookie, about, now)) {
-        const wanted = this.#cookie(this.#secret(now), about);
-        return [
-          answer(buildStatelessResponse(header, notify(NotifyType.cookie, wanted))),
-          { kind: "cookie-sent" },
-        ];
-      }
+    const { address } = path.remote;
+    const cookie = findNotify(payloads, NotifyType.cookie)?.data;
+    const about = { nonce, address, spi: header.initiatorSpi };
+    const isShown = cookie !== undefined && this.#isGoodCookie(cookie, about, now);
+    if (!isShown && this.#wantsCookie(address, now)) {
+      const wanted = this.#cookie(this.#secret(now), about);
+      return [
+        answer(buildStatelessResponse(header, notify(NotifyType.cookie, wanted))),
+        { kind: "cookie-sent" },
+      ];
     }
-    const refusal = this.#limitReached(path.remote.address);
+    const verdict = isShown ? this.#shown.take(address, now) : "pass";
+    const refusal = verdict === "pass" ? this.#limitReached(address) : verdict;
     if (refusal !== undefined) return [{ kind: "stranger-dropped", reason: refusal }];
     const request = processIkeSaInitRequest(header, payloads, {
       suites: this.#settings.ikeSuites,
@@ -271,7 +290,8 @@ export class IkeResponder {
     );
     const id = this.#nextId++ as SessionId;
     this.#sessions.set(id, session);
-    this.#halfOpen.set(id, { request: message, response, address: path.remote.address, key });
+    this.#halfOpen.set(id, { request: message, response, address, key });
+    this.#halfOpenByAddress.set(address, this.#halfOpenOf(address) + 1);
     this.#halfOpenByKey.set(key, id);
     return [answer(response), ...this.#done(id, effects)];
   }
@@ -280,11 +300,16 @@ export class IkeResponder {
     const { maximumSessions, maximumHalfOpen, maximumHalfOpenPerAddress } = this.#limits;
     if (this.#sessions.size >= maximumSessions) return "session-limit";
     if (this.#halfOpen.size >= maximumHalfOpen) return "half-open-limit";
-    let ofAddress = 0;
-    for (const halfOpen of this.#halfOpen.values()) {
-      if (halfOpen.address === address) ofAddress += 1;
-    }
-    return ofAddress >= maximumHalfOpenPerAddress ? "address-limit" : undefined;
+    return this.#halfOpenOf(address) >= maximumHalfOpenPerAddress ? "address-limit" : undefined;
+  }
+
+  #wantsCookie(address: Ipv4Address, now: Instant): boolean {
+    if (this.#halfOpen.size >= this.#limits.cookieThreshold) return true;
+    return this.#claimed.take(address, now) !== "pass";
+  }
+
+  #halfOpenOf(address: Ipv4Address): number {
+    return this.#halfOpenByAddress.get(address) ?? 0;
   }
 
   /** INVALID_IKE_SPI, in the clear: the home takes it as a hint that we have begun anew (section 2.21.4). */
@@ -376,6 +401,9 @@ export class IkeResponder {
     if (halfOpen === undefined) return;
     this.#halfOpen.delete(id);
     this.#halfOpenByKey.delete(halfOpen.key);
+    const left = this.#halfOpenOf(halfOpen.address) - 1;
+    if (left > 0) this.#halfOpenByAddress.set(halfOpen.address, left);
+    else this.#halfOpenByAddress.delete(halfOpen.address);
   }
 
   // ---- cookies

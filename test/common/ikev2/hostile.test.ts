@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it, test } from "vitest";
 import { encodePayloadChain } from "../../../common/ikev2/wire/payload-chain.ts";
+import { parseIpv4 } from "../../../common/ip/address.ts";
 import { hex } from "../../support/hex.ts";
 import { at } from "../../support/timeline.ts";
 import { forgedRequest, GATEWAY, gatewayWith, HOME, Network, readWith } from "./support/network.ts";
@@ -207,6 +208,46 @@ describe("a gateway", () => {
     const { gateway, kinds } = asks(20, { limits: { cookieThreshold: 4 } });
     expect(gateway.halfOpenCount).toBe(4);
     expect(kinds.get("cookie-sent")).toBe(16);
+  });
+
+  const SLOW = { rate: 1, burst: 3 };
+  const FAST = { rate: 1_000, burst: 1_000 };
+
+  it("asks for cookies of an address from which too much comes, not of the others", () => {
+    const rates = { perAddress: SLOW, perNetwork: FAST };
+    const { gateway, kinds } = asks(20, { limits: { rates } });
+    expect(gateway.halfOpenCount).toBe(3);
+    expect(kinds.get("cookie-sent")).toBe(17);
+    const other = new Network({ seed: 50 }).start();
+    const input = arrive(other.sent[0]?.message ?? hex());
+    const elsewhere = { address: parseIpv4("198.51.100.9"), port: 500 };
+    gateway.handle({ ...input, path: { local: GATEWAY, remote: elsewhere } }, at(21));
+    expect(gateway.halfOpenCount).toBe(4);
+  });
+
+  it("asks for cookies of a network from which too much comes", () => {
+    const rates = { perAddress: FAST, perNetwork: SLOW };
+    const { gateway, kinds } = asks(20, { limits: { rates } });
+    expect(gateway.halfOpenCount).toBe(3);
+    expect(kinds.get("cookie-sent")).toBe(17);
+  });
+
+  it("does not hear for a while who shows where he is and begins too often, and counts why", () => {
+    const gateway = gatewayWith({ limits: { rates: { perAddress: SLOW, perNetwork: FAST } } });
+    let homes = 0;
+    for (let seed = 1; seed <= 12; seed++) {
+      const home = new Network({ seed, gateway });
+      home.start().run(100);
+      homes += home.established.home;
+    }
+    expect(homes).toBe(6);
+    const late = new Network({ seed: 99, gateway });
+    late.start().run(50);
+    const withCookie = late.sent.filter(({ from }) => from === "home").at(-1)?.message ?? hex();
+    expect(gateway.handle(arrive(withCookie), at(60))).toEqual([
+      { kind: "stranger-dropped", reason: "address-rate" },
+    ]);
+    expect(late.run(20_000).established.home).toBe(1);
   });
 
   it("takes a cookie for two minutes at most, and from nowhere else", () => {
