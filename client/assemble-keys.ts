@@ -5,7 +5,6 @@ import { type IkeMessage, IkeTransport } from "../common/adapters/ike-transport.
 import { openKeyLog } from "../common/adapters/key-log-file.ts";
 import { readProof } from "../common/adapters/proof-files.ts";
 import type { Clock } from "../common/adapters/system-clock.ts";
-import type { DataPlaneSetting } from "../common/config/schema.ts";
 import { settingsOf } from "../common/ikev2/default-settings.ts";
 import { ipv6Octets } from "../common/ip/address.ts";
 import type { Logger } from "../common/runtime/log.ts";
@@ -18,11 +17,6 @@ import { HOME_TUNNEL } from "./home-tunnel.ts";
 const INTERFACE_ID = 8; // offset in an address
 const SMALLEST_SPI = 256; // RFC 4303 section 2.1 reserves those below
 const SPI_END = 2 ** 32;
-
-/** `auto` is the plane that takes negotiated keys. */
-export function planeSetting({ dataPlane, keys }: ClientConfig): DataPlaneSetting {
-  return keys.mode === "ikev2" && dataPlane === "auto" ? "userspace" : dataPlane;
-}
 
 /** Undefined when the configuration gives the keys. Throws `ConfigError`, `SystemError`. */
 export async function assembleKeyExchange(

@@ -19,7 +19,7 @@ import { StateHealth } from "../common/runtime/state-health.ts";
 import { Closers, Failure, type Task, untilAborted } from "../common/runtime/tasks.ts";
 import { VERSION } from "../common/version.ts";
 import { AddressWatcher } from "./address-watch/watcher.ts";
-import { assembleKeyExchange, planeSetting } from "./assemble-keys.ts";
+import { assembleKeyExchange } from "./assemble-keys.ts";
 import { assembleFirewall, assembleHooks, assembleLan } from "./assemble-lan.ts";
 import type { ClientConfig } from "./config.ts";
 import { HomeTunnel } from "./home-tunnel.ts";
@@ -49,11 +49,10 @@ export function assemble(config: ClientConfig, log: Logger): Task[] {
         // Before there is a tunnel, and until there is none any more.
         const firewall = closers.add(assembleFirewall(config, { state, health, log }));
         await firewall.open();
-        const dataPlane = await openDataPlane(planeSetting(config), {
+        const dataPlane = await openDataPlane(config.dataPlane, {
           owner: "client",
           local: undefined,
           suites: suitesOf(config.keys),
-          negotiatesKeys: config.keys.mode !== "manual",
           routes: socket,
           links,
           sequences,

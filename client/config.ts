@@ -282,11 +282,7 @@ export function parseClientConfig(source: Source): Outcome<ClientConfig> {
 /** What is wrong between values that are each right. */
 function contradictions(config: ClientConfig, file: string): ConfigError[] {
   const mistakes: ConfigError[] = [];
-  const { tunnel, keys } = config;
-  if (keys.mode === "ikev2" && config.dataPlane === "kernel") {
-    const expectation = 'expected "userspace", the only one that takes negotiated keys yet';
-    mistakes.push(mistake(file, ["data-plane"], expectation));
-  }
+  const { tunnel } = config;
   const say = (key: string | number, expectation: string, ...rest: number[]) =>
     mistakes.push(mistake(file, ["tunnel", key, ...rest], expectation));
   if (tunnel.linkLocal === tunnel.serverLinkLocal) {

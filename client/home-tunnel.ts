@@ -315,6 +315,7 @@ export class HomeTunnel {
         this.#failed(event.error);
         break;
       case "heard":
+      case "source":
       case "advertised":
         break;
     }

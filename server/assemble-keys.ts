@@ -9,7 +9,6 @@ import {
   type ServerProof,
 } from "../common/adapters/proof-files.ts";
 import type { Clock } from "../common/adapters/system-clock.ts";
-import type { DataPlaneSetting } from "../common/config/schema.ts";
 import { settingsOf } from "../common/ikev2/default-settings.ts";
 import type { Logger } from "../common/runtime/log.ts";
 import type { Closers } from "../common/runtime/tasks.ts";
@@ -22,11 +21,6 @@ import type { TunnelServerParts } from "./tunnel-server.ts";
 const SMALLEST_SPI = 256; // RFC 4303 section 2.1 reserves those below
 const SPI_END = 2 ** 32;
 
-/** With an identity, `auto` is the plane that takes negotiated keys. */
-export function planeSetting({ dataPlane, ikev2 }: ServerConfig): DataPlaneSetting {
-  return ikev2 !== undefined && dataPlane === "auto" ? "userspace" : dataPlane;
-}
-
 /** Undefined for a server without an identity. Throws `ConfigError`, `SystemError`. */
 export async function assembleKeyExchange(
   { ikev2, address }: ServerConfig,
@@ -37,9 +31,10 @@ export async function assembleKeyExchange(
     readonly closers: Closers;
     readonly failed: (error: unknown) => void;
     readonly onKeyed: (home: TunnelName, endpoint: Endpoint) => void;
+    readonly onSource: (home: TunnelName, endpoint: Endpoint) => void;
   },
 ): Promise<TunnelServerParts["keyExchange"]> {
-  const { clock, dataPlane, log, closers, failed, onKeyed } = adapters;
+  const { clock, dataPlane, log, closers, failed, onKeyed, onSource } = adapters;
   const { keyed } = dataPlane;
   if (ikev2 === undefined || keyed === undefined) return undefined;
   const { identity, authLifetime, dns } = ikev2;
@@ -65,6 +60,7 @@ export async function assembleKeyExchange(
     send: (message) => transport.send(message),
     sendKeepalive: (remote) => transport.sendKeepalive(remote),
     onKeyed,
+    onSource,
     keyLog,
     log,
   });

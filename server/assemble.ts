@@ -22,7 +22,7 @@ import { StateHealth } from "../common/runtime/state-health.ts";
 import { Closers, Failure, type Task, untilAborted } from "../common/runtime/tasks.ts";
 import type { TunnelName } from "../common/tunnel/tunnel.ts";
 import { VERSION } from "../common/version.ts";
-import { assembleKeyExchange, planeSetting } from "./assemble-keys.ts";
+import { assembleKeyExchange } from "./assemble-keys.ts";
 import type { ServerConfig } from "./config.ts";
 import { serverMetrics } from "./metrics.ts";
 import type { ReloadableTask } from "./reload.ts";
@@ -49,11 +49,10 @@ export function assemble(config: ServerConfig, log: Logger): Task[] {
         const store = new EndpointStore(state.path("endpoints"), health.of("endpoints"));
         const socket = closers.add(new RouteSocket());
         const links = openTunnelLinks(socket);
-        const dataPlane = await openDataPlane(planeSetting(config), {
+        const dataPlane = await openDataPlane(config.dataPlane, {
           owner: "server",
           local: config.address,
           suites: config.homes.flatMap(({ keys }) => suitesOf(keys)),
-          negotiatesKeys: config.homes.some(({ keys }) => keys.mode !== "manual"),
           routes: socket,
           links,
           sequences,
@@ -73,6 +72,7 @@ export function assemble(config: ServerConfig, log: Logger): Task[] {
           closers,
           failed: failure.fail,
           onKeyed: (home, endpoint) => tunnels.keyed(home, endpoint),
+          onSource: (home, endpoint) => tunnels.observed(home, endpoint),
         });
         const tunnels = new TunnelServer({
           config,

@@ -86,6 +86,8 @@ export interface ServerConfig {
   readonly allowPrivateEndpoints: boolean;
   /** Whether a home may state the confirmed endpoint of another. */
   readonly sharedEndpoints: boolean;
+  /** Whether a home behind a NAT is where its authentic packets come from, address and port. */
+  readonly followNat: boolean;
   readonly clampMss: boolean;
   /** Neighbor Advertisements taken from each home. */
   readonly advertisements: {
@@ -232,8 +234,13 @@ export const serverTable = table({
   }),
   "shared-endpoints": bool.default(false).meta({
     description:
-      "Whether a home may state the confirmed address of another: for homes behind one NAT.",
+      "Whether a home may state the confirmed address of another, port and all. Homes behind one NAT need it only with `follow-nat = false`.",
     example: "true",
+  }),
+  "follow-nat": bool.default(true).meta({
+    description:
+      'Whether a home behind a NAT is taken to be where its authentic packets come from, address and port (RFC 7296 section 2.23), with `encapsulation = "udp"`. It is asked there before it is believed. With false only what advertisements state counts.',
+    example: "false",
   }),
   "clamp-mss": bool.default(true).meta({
     description:
@@ -308,6 +315,7 @@ export function parseServerConfig(source: Source, homeFiles: HomeFiles): Outcome
     homes: homes.map(({ home }) => home),
     allowPrivateEndpoints: fields["allow-private-endpoints"],
     sharedEndpoints: fields["shared-endpoints"],
+    followNat: fields["follow-nat"],
     clampMss: fields["clamp-mss"],
     advertisements: fields.advertisements,
     ikev2: fields.ikev2,

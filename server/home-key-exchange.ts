@@ -71,6 +71,8 @@ export interface ServerKeyExchangeParts {
   readonly sendKeepalive: (remote: Endpoint) => void;
   /** A home has keys, and its messages come from there. */
   readonly onKeyed: (home: TunnelName, endpoint: Endpoint) => void;
+  /** A home's messages come from elsewhere now. */
+  readonly onSource: (home: TunnelName, endpoint: Endpoint) => void;
   /** Where keys are told to who debugs; absent: nowhere. */
   readonly keyLog?: KeyLogFile | undefined;
   readonly log: Logger;
@@ -324,10 +326,16 @@ export class HomeKeyExchange {
       case "child-deleted":
         this.#remove(entry, effect.spi);
         break;
+      case "peer-moved":
+        log.debug({ home: name, effect }, "IKE");
+        // The port without encapsulation is another than ESP's.
+        if (effect.path.local.port === UDP_ENCAPSULATION_PORT) {
+          this.#parts.onSource(name, effect.path.remote);
+        }
+        break;
       case "child-refused":
       case "dropped":
       case "hint":
-      case "peer-moved":
         log.debug({ home: name, effect }, "IKE");
         break;
       case "send":

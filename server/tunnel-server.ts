@@ -19,7 +19,7 @@ import {
   type Ipv6Address,
   type Ipv6Prefix,
 } from "../common/ip/address.ts";
-import type { UnicastScope } from "../common/ip/ipv4.ts";
+import { classifyIpv4, type UnicastScope } from "../common/ip/ipv4.ts";
 import { CONFIRMATION_BOUNDS, Histogram } from "../common/metrics/histogram.ts";
 import { type AddressPolicy, PUBLIC_ONLY } from "../common/nd/accept.ts";
 import type { ChangeId } from "../common/nd/change.ts";
@@ -115,6 +115,10 @@ interface Home {
   advertisedChange: ChangeId | undefined;
   /** When the MTU was last lowered to what the path takes. */
   narrowedAt: Instant | undefined;
+  /** What the home last stated of its address. */
+  stated: Ipv4Address | undefined;
+  /** It was no use: a NAT lies between, and the home is where its packets come from. */
+  isTranslated: boolean;
 }
 
 export class TunnelServer implements MeteredServer {
@@ -225,6 +229,8 @@ export class TunnelServer implements MeteredServer {
       lastMove: undefined,
       advertisedChange: undefined,
       narrowedAt: undefined,
+      stated: undefined,
+      isTranslated: false,
     });
     this.#driver.feed({ kind: "add", tunnel: name });
     if (known === undefined) return;
@@ -244,6 +250,7 @@ export class TunnelServer implements MeteredServer {
       case "drop": {
         const home = verdict.tunnel === undefined ? undefined : this.#homes.get(verdict.tunnel);
         if (home === undefined) increment(this.#unattributed, verdict.reason);
+        else if (verdict.reason === "address-not-allowed") this.#advertisedInside(home);
         else this.#refuse(home, verdict.reason);
         break;
       }
@@ -253,6 +260,23 @@ export class TunnelServer implements MeteredServer {
   /** A home has proven who it is, and negotiated keys from there. */
   keyed(name: TunnelName, { address, port }: Endpoint): void {
     this.#driver.feed({ kind: "moved", tunnel: name, address, port });
+  }
+
+  /**
+   * Authentic packets or IKE messages of a home come from there. Advertisements tell of moves; but a home behind a NAT
+   * cannot know where it is, and does not notice when the NAT's address or its port changes (RFC 7296 section 2.23).
+   * The endpoint table asks there before it believes.
+   */
+  observed(name: TunnelName, source: Endpoint): void {
+    const home = this.#homes.get(name);
+    if (home === undefined || !this.#isUsable(source)) return;
+    const known = this.#table.statusOf(name);
+    if (known?.endpoint?.address === source.address && known.endpoint.port === source.port) return;
+    // Who answers where it said it was has no NAT before it.
+    if (!home.isTranslated && known?.state === "confirmed") return;
+    home.isTranslated = true;
+    home.advertisedChange = undefined;
+    this.#driver.feed({ kind: "moved", tunnel: name, ...source });
   }
 
   /** Something happened to a home's interface. */
@@ -360,6 +384,9 @@ export class TunnelServer implements MeteredServer {
         break;
       case "advertised":
         break; // the socket hands it over by itself
+      case "source":
+        this.observed(event.tunnel, event.source);
+        break;
       case "soft-limit":
         this.#parts.keyExchange?.exchange.rekey(event.tunnel, event.spi);
         break;
@@ -396,12 +423,47 @@ export class TunnelServer implements MeteredServer {
   #advertised(tunnel: TunnelName, address: Ipv4Address, change: ChangeId | undefined): void {
     const home = this.#homes.get(tunnel);
     if (home === undefined) return;
-    const refusals = home.refusals;
     home.advertisedChange = change;
-    this.#driver.feed({ kind: "moved", tunnel, address, port: UDP_ENCAPSULATION_PORT });
+    if (home.isTranslated && home.stated === address) return this.#advertisedInside(home);
+    home.stated = address;
+    const source = this.#sourceOf(tunnel);
+    const port = source?.address === address ? source.port : UDP_ENCAPSULATION_PORT;
+    home.isTranslated = port !== UDP_ENCAPSULATION_PORT;
+    this.#moveTo(home, { address, port });
+  }
+
+  /** The home states an address behind a NAT: it is where its packets come from, such as the one that said so. */
+  #advertisedInside(home: Home): void {
+    const { name } = home.config;
+    const source = this.#sourceOf(name) ?? this.#table.statusOf(name)?.endpoint;
+    if (source === undefined || !this.#isUsable(source)) {
+      return this.#refuse(home, "address-not-allowed");
+    }
+    home.isTranslated = true;
+    this.#moveTo(home, source);
+  }
+
+  #moveTo(home: Home, endpoint: Endpoint): void {
+    const refusals = home.refusals;
+    this.#driver.feed({ kind: "moved", tunnel: home.config.name, ...endpoint });
     if (home.refusals !== refusals) return;
     home.advertisementsAccepted += 1;
     this.#accepted += 1;
+  }
+
+  /** Where a home's authentic packets come from, if that may count. Protocol 50 has no ports to go by. */
+  #sourceOf(name: TunnelName): Endpoint | undefined {
+    const { config, dataPlane } = this.#parts;
+    const source = config.followNat ? dataPlane.counters(name).observedSource : undefined;
+    return source?.port === 0 ? undefined : source;
+  }
+
+  /** Whether a home may be at this address, stated or not. */
+  #isUsable({ address, port }: Endpoint): boolean {
+    const { allowed, ownAddresses } = this.#policy;
+    const scope = classifyIpv4(address);
+    const isAllowed = [...allowed].some((each) => each === scope);
+    return this.#parts.config.followNat && port !== 0 && isAllowed && !ownAddresses.has(address);
   }
 
   #answered(tunnel: TunnelName, icmp: Uint8Array): void {

@@ -5,7 +5,7 @@
 
 import { randomBytes } from "node:crypto";
 import type { DataPlaneSetting } from "../config/schema.ts";
-import { ConfigError, SystemError } from "../errors.ts";
+import { SystemError } from "../errors.ts";
 import { suiteFacts } from "../esp/suite.ts";
 import type { Ipv4Address } from "../ip/address.ts";
 import { encodeLinkIndex, encodeNewXfrmLink } from "../rtnetlink/xfrm-link-message.ts";
@@ -28,8 +28,6 @@ export interface DataPlaneParts {
   readonly local: Ipv4Address | undefined;
   /** Suites of the tunnels' keys. */
   readonly suites: readonly Suite[];
-  /** Whether any tunnel's keys are negotiated: the kernel plane cannot take such yet. */
-  readonly negotiatesKeys?: boolean;
   readonly routes: RouteSocket;
   readonly links: TunnelLinks;
   readonly sequences: SequenceStore;
@@ -45,11 +43,6 @@ export async function openDataPlane(
   if (setting === "userspace") {
     await removeKernelTunnels(parts);
     return userspace(parts, 'data-plane = "userspace"');
-  }
-  if (parts.negotiatesKeys === true) {
-    const reason = "keys are negotiated, which the kernel's cannot take yet";
-    if (setting === "kernel") throw new ConfigError(reason, { key: "data-plane" });
-    return userspace(parts, reason);
   }
   try {
     await probeKernel(parts);

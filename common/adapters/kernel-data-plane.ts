@@ -12,33 +12,50 @@ import { release } from "node:os";
 import { SystemError } from "../errors.ts";
 import type { ReplayWindow } from "../esp/replay-window.ts";
 import { type Ipv4Address, parseIpv4 } from "../ip/address.ts";
-import { IPV4_HEADER_LENGTH } from "../ip/ipv4.ts";
 import { IpProtocol } from "../ip/ipv6.ts";
 import {
   decodeXfrmLink,
-  encodeLinkIndex,
   encodeNewXfrmLink,
   encodeXfrmLinksQuery,
   type XfrmLink,
 } from "../rtnetlink/xfrm-link-message.ts";
 import type { Instant } from "../time.ts";
 import {
+  type AssociationUse,
   type DataPlane,
   type DataPlaneEvent,
+  type IkeDatagram,
+  type KeyedDataPlane,
   NO_TRAFFIC,
   type RefusalCounts,
   type RefusalReason,
   type Sending,
+  type SoftLimit,
   type TunnelCounters,
 } from "../tunnel/data-plane.ts";
+import { ephemeralInbound } from "../tunnel/ephemeral-sequences.ts";
 import { planTunnels } from "../tunnel/plan.ts";
 import type { InboundSequence, OutboundSequence, SequenceStore } from "../tunnel/sequence-store.ts";
-import { type Endpoint, requireKeys, type TunnelName, type TunnelSpec } from "../tunnel/tunnel.ts";
-import { decodeMapping } from "../xfrm/event-message.ts";
+import {
+  type Endpoint,
+  givenKeys,
+  requireKeys,
+  type SaKeys,
+  type TunnelName,
+  type TunnelSpec,
+} from "../tunnel/tunnel.ts";
+import { decodeExpiry, decodeMapping, type Expiry } from "../xfrm/event-message.ts";
 import { chooseInterfaceId, isOwnedBy, type XfrmOwner } from "../xfrm/interface-id.ts";
 import { XfrmMessageType } from "../xfrm/message-type.ts";
 import { isSucceeded, planMove } from "../xfrm/move.ts";
-import { type PresentXfrm, planXfrm, standingState, type XfrmOperation } from "../xfrm/plan.ts";
+import {
+  type PresentXfrm,
+  planXfrm,
+  standingState,
+  statesOf,
+  successorOf,
+  type XfrmOperation,
+} from "../xfrm/plan.ts";
 import { decodePolicy, type XfrmPolicy } from "../xfrm/policy-message.ts";
 import {
   decodeState,
@@ -51,10 +68,12 @@ import {
 import {
   type Attachment,
   isNowhere,
+  negotiatedXfrm,
   type SequenceStart,
-  type XfrmTunnel,
+  type WantedXfrm,
   xfrmTunnel,
 } from "../xfrm/tunnel-xfrm.ts";
+import { KernelAssociations, type KernelPair, passedThrough } from "./kernel-associations.ts";
 import { LeakGuard } from "./leak-guard.ts";
 import { UdpEncapsulationSocket } from "./linux/udp-encapsulation-socket.ts";
 import { RequestFlag, RouteGroup, RouteMessageType, type RouteSocket } from "./netlink-socket.ts";
@@ -116,9 +135,11 @@ class KernelTunnel {
   spec: TunnelSpec;
   attachment: Attachment;
   interfaceIndex = 0;
+  /** Of keys that are negotiated; absent: the configuration gives them. */
+  readonly associations: KernelAssociations | undefined;
   /** Of keys whose numbers outlive the machine's; a single-use key that was adopted has none. */
   outboundSequence: OutboundSequence | undefined;
-  inboundSequence: InboundSequence;
+  readonly inboundSequence: InboundSequence;
   /** The last number of the numbers reserved. */
   reserved = 0;
   extending = false;
@@ -139,15 +160,20 @@ class KernelTunnel {
     this.spec = spec;
     this.attachment = attachment;
     this.inboundSequence = inboundSequence;
+    this.associations = givenKeys(spec) === undefined ? new KernelAssociations() : undefined;
   }
 
-  wanted(start?: SequenceStart): XfrmTunnel {
-    return xfrmTunnel(this.spec, this.attachment, start);
+  wanted(start?: SequenceStart): WantedXfrm {
+    const { spec, attachment, associations } = this;
+    return associations === undefined
+      ? xfrmTunnel(spec, attachment, start)
+      : negotiatedXfrm(spec, attachment, associations.wanted);
   }
 }
 
-export class KernelDataPlane implements DataPlane {
+export class KernelDataPlane implements DataPlane, KeyedDataPlane {
   readonly kind = "kernel";
+  readonly keyed = this;
   readonly crypto = `Linux ${release()}`;
   readonly reason: string | undefined;
   readonly #options: KernelDataPlaneOptions;
@@ -229,8 +255,8 @@ export class KernelDataPlane implements DataPlane {
     const before = tunnel.wanted();
     tunnel.spec = { ...tunnel.spec, mtu };
     // At the smallest MTU outer packets must be allowed to be cut, which is a flag of the states.
-    if (before.outbound.flags !== tunnel.wanted().outbound.flags)
-      this.#replaceStates(tunnel, before);
+    const flagsOf = (wanted: WantedXfrm) => statesOf(wanted).at(0)?.flags;
+    if (flagsOf(before) !== flagsOf(tunnel.wanted())) this.#replaceStates(tunnel, before);
   }
 
   sendKeepalive(name: TunnelName): void {
@@ -296,6 +322,47 @@ export class KernelDataPlane implements DataPlane {
     }
   }
 
+  addAssociations(name: TunnelName, keys: SaKeys, limit: SoftLimit): void {
+    this.#reshape(this.#tunnel(name), (associations) => associations.add(keys, limit));
+  }
+
+  useAssociations(name: TunnelName, spi: number): void {
+    this.#reshape(this.#tunnel(name), (associations) => {
+      const pair = associations.find(spi);
+      if (pair !== undefined) associations.use(pair);
+    });
+  }
+
+  removeAssociations(name: TunnelName, spi: number): void {
+    const tunnel = this.#tunnel(name);
+    this.#refresh(tunnel);
+    this.#reshape(tunnel, (associations) => {
+      const pair = associations.find(spi);
+      if (pair !== undefined) associations.remove(pair);
+    });
+  }
+
+  associations(name: TunnelName): readonly AssociationUse[] {
+    return this.#tunnel(name).associations?.uses ?? [];
+  }
+
+  listenForIke(listener: (datagram: IkeDatagram) => void): void {
+    this.#openUdp().onIke = (message, remote) => listener({ message, remote });
+  }
+
+  sendIke({ message, remote }: IkeDatagram): void {
+    this.#openUdp().sendIke(message, remote);
+  }
+
+  sendIkeKeepalive(remote: Endpoint): void {
+    this.#openUdp().sendKeepalive(remote);
+  }
+
+  #openUdp(): UdpEncapsulationSocket {
+    this.#udp ??= new UdpEncapsulationSocket(this.#options.local);
+    return this.#udp;
+  }
+
   async #apply(wanted: readonly TunnelSpec[]): Promise<void> {
     const specs = [...this.#tunnels.values()].map(({ spec }) => spec);
     const plan = planTunnels(specs, wanted);
@@ -309,9 +376,7 @@ export class KernelDataPlane implements DataPlane {
       const { tunnel, start } = this.#adoptOrOpen(spec, links, present);
       starts.set(tunnel, start);
     }
-    if (wanted.some(({ encapsulation }) => encapsulation === "udp")) {
-      this.#udp ??= new UdpEncapsulationSocket(this.#options.local);
-    }
+    if (wanted.some(({ encapsulation }) => encapsulation === "udp")) this.#openUdp();
     // Reservations are durable before the first packet can use them.
     if (plan.add.length > 0) {
       const { sequences } = this.#options;
@@ -323,22 +388,34 @@ export class KernelDataPlane implements DataPlane {
     const tunnels = [...this.#tunnels.values()];
     const operations = planXfrm(
       present,
-      tunnels.map((tunnel) => tunnel.wanted(starts.get(tunnel))),
+      tunnels.map((tunnel) => this.#wantedOf(tunnel, present.states, starts.get(tunnel))),
     );
     await this.#perform(operations);
     const routes = tunnels.flatMap(({ spec }) => spec.routes);
     // Before any interface is made, and gone only with the last of them.
     if (routes.length > 0) await this.#guard.apply(routes);
     await this.#removeLinks(links);
-    const toConfigure = new Set([...plan.add, ...plan.change].map(({ name }) => name));
-    for (const [name, tunnel] of this.#tunnels) {
-      const standing = links.get(tunnel.spec.interfaceName);
-      if (standing !== undefined && !toConfigure.has(name)) continue;
-      if (standing === undefined) await this.#makeLink(tunnel);
-      const { interfaceIndex } = await this.#options.links.configure(tunnel.spec);
-      tunnel.interfaceIndex = interfaceIndex;
-    }
+    const failures = await this.#standLinks(links, [...plan.add, ...plan.change]);
     if (routes.length === 0) await this.#guard.apply(routes);
+    const [first] = failures.values();
+    // Where not one can stand it is not a tunnel's trouble but ours.
+    if (first !== undefined && failures.size === tunnels.length) throw first;
+    for (const [tunnel, error] of failures) this.#trouble(tunnel, error);
+  }
+
+  /** The tunnels' interfaces as they should be; returns those that cannot be, and why. */
+  async #standLinks(links: ReadonlyMap<string, XfrmLink>, differing: readonly TunnelSpec[]) {
+    const tunnels = [...this.#tunnels.values()];
+    const names = new Set(differing.map(({ name }) => name));
+    const stands = ({ spec }: KernelTunnel) => links.has(spec.interfaceName);
+    const missing = tunnels.filter((tunnel) => !stands(tunnel));
+    const failures = await this.#makeLinks(missing);
+    const toConfigure = [
+      ...missing.filter((tunnel) => !failures.has(tunnel)),
+      ...tunnels.filter((tunnel) => stands(tunnel) && names.has(tunnel.spec.name)),
+    ];
+    const unconfigured = await this.#configureLinks(toConfigure);
+    return new Map([...failures, ...unconfigured]);
   }
 
   /** A tunnel that is new to this process; what stands of it in the kernel stays as it is. */
@@ -349,6 +426,7 @@ export class KernelDataPlane implements DataPlane {
   ): { tunnel: KernelTunnel; start: SequenceStart } {
     const { owner, local, sequences } = this.#options;
     const interfaceId = this.#interfaceIdOf(spec, links, present);
+    if (givenKeys(spec) === undefined) return this.#openNegotiated(spec, interfaceId);
     const wanted = xfrmTunnel(spec, {
       interfaceId,
       local: { address: this.#local, fixed: local !== undefined },
@@ -389,6 +467,25 @@ export class KernelDataPlane implements DataPlane {
     return { tunnel, start: { sent, received: inboundSequence.window.top } };
   }
 
+  /** Keys end with the process that negotiated them: what stands of an earlier one is removed. */
+  #openNegotiated(spec: TunnelSpec, interfaceId: number) {
+    const { local } = this.#options;
+    const inboundSequence = ephemeralInbound();
+    const tunnel = new KernelTunnel(
+      spec,
+      {
+        interfaceId,
+        local: { address: local ?? this.#local, fixed: local !== undefined },
+        remote: undefined,
+        sending: "open",
+      },
+      inboundSequence,
+    );
+    this.#tunnels.set(spec.name, tunnel);
+    this.#byInterface.set(interfaceId, tunnel);
+    return { tunnel, start: { sent: 0, received: 0 } };
+  }
+
   #interfaceIdOf(
     spec: TunnelSpec,
     links: ReadonlyMap<string, XfrmLink>,
@@ -403,7 +500,7 @@ export class KernelDataPlane implements DataPlane {
       ...this.#byInterface.keys(),
     ]);
     // The interface was deleted and its states were not: the number is told by the keys.
-    for (const { interfaceId } of present.states) {
+    for (const { interfaceId } of givenKeys(spec) === undefined ? [] : present.states) {
       if (interfaceId === undefined || taken.has(interfaceId)) continue;
       const attachment = {
         interfaceId,
@@ -420,23 +517,24 @@ export class KernelDataPlane implements DataPlane {
   /** The tunnel is not wanted any more, or not with these keys: its numbers are settled, its place is given up. */
   #forget(name: TunnelName): void {
     const tunnel = this.#tunnel(name);
-    const { outbound, inbound, policies } = tunnel.wanted();
+    const { outbound, inbound, negotiated = [], policies } = tunnel.wanted();
     const { xfrm } = this.#options;
     clearTimeout(tunnel.grace);
     const ways = policies.filter(({ direction }) => direction === "out");
     xfrm.attempt(ways.map((policy) => xfrmRequest({ kind: "delete-policy", policy })));
     // Nothing is sent any more, so what was sent until now is known for good.
-    const sent = this.#read(outbound);
+    const sent = outbound && this.#read(outbound);
     if (sent !== undefined) {
       this.#countSent(tunnel, sent);
       xfrm.attempt([xfrmRequest({ kind: "delete-state", state: sent })]);
       tunnel.outboundSequence?.release((sent.replay?.sent ?? 0) + 1);
     }
-    const received = this.#read(inbound);
+    const received = inbound && this.#read(inbound);
     if (received !== undefined) {
       this.#countReceived(tunnel, received);
       xfrm.attempt([xfrmRequest({ kind: "delete-state", state: received })]);
     }
+    xfrm.attempt(negotiated.map((state) => xfrmRequest({ kind: "delete-state", state })));
     this.#tunnels.delete(name);
     this.#byInterface.delete(tunnel.attachment.interfaceId);
   }
@@ -446,14 +544,17 @@ export class KernelDataPlane implements DataPlane {
     const before = tunnel.wanted();
     tunnel.attachment = { ...tunnel.attachment, ...change };
     const after = tunnel.wanted();
+    this.#moveNegotiated(before, after);
     const succeeds = isSucceeded(before, after);
-    const standing = succeeds ? this.#read(before.outbound) : undefined;
+    const standing = succeeds && before.outbound ? this.#read(before.outbound) : undefined;
     if (succeeds && standing === undefined) {
       this.#replaceStates(tunnel, before);
       return;
     }
     // The numbers that are left out are reserved ones, too.
-    if (standing !== undefined) this.#countSent(tunnel, standing);
+    if (standing !== undefined && tunnel.associations === undefined) {
+      this.#countSent(tunnel, standing);
+    }
     const steps = planMove(before, after, standing);
     if (!this.#migrates && steps.some(({ kind }) => kind === "migrate")) {
       this.#replaceStates(tunnel, before);
@@ -471,13 +572,13 @@ export class KernelDataPlane implements DataPlane {
    * The other way to move: read the states, and in one write delete them and make new ones that go on well above
    * their numbers. It also mends what somebody else has changed or deleted.
    */
-  #replaceStates(tunnel: KernelTunnel, before: XfrmTunnel): void {
+  #replaceStates(tunnel: KernelTunnel, before: WantedXfrm): void {
     const after = tunnel.wanted();
-    const places = [before.outbound, after.outbound, before.inbound, after.inbound];
+    const places = [...statesOf(before), ...statesOf(after)];
     const present = uniqueStates(places.flatMap((state) => this.#read(state) ?? []));
     const start = this.#startAfterLoss(tunnel, present, after);
     if (start === undefined) return;
-    const wanted = tunnel.wanted(start);
+    const wanted = this.#wantedOf(tunnel, present, start);
     const keys = new Set(wanted.policies.map((policy) => JSON.stringify(policy.selector)));
     const stale = before.policies.filter(({ selector }) => !keys.has(JSON.stringify(selector)));
     const states = planXfrm({ states: present, policies: [] }, [{ ...wanted, policies: [] }]);
@@ -506,10 +607,12 @@ export class KernelDataPlane implements DataPlane {
   #startAfterLoss(
     tunnel: KernelTunnel,
     present: readonly PresentState[],
-    wanted: XfrmTunnel,
+    wanted: WantedXfrm,
   ): SequenceStart | undefined {
+    if (tunnel.associations !== undefined) return { sent: 0, received: 0 };
     const received = Math.max(tunnel.received.top, tunnel.inboundSequence.window.top);
-    if (standingState(present, wanted.outbound) !== undefined) return { sent: 0, received };
+    const { outbound } = wanted;
+    if (outbound && standingState(present, outbound) !== undefined) return { sent: 0, received };
     if (isSingleUse(tunnel.spec)) {
       const hint =
         "its numbers are lost with it; make new keys for both ends with `hometun keygen`";
@@ -545,18 +648,132 @@ export class KernelDataPlane implements DataPlane {
 
   /** Reads the tunnel's states; keeps its reserve of numbers ahead and its window remembered. */
   #refresh(tunnel: KernelTunnel): void {
+    if (tunnel.associations !== undefined) {
+      this.#refreshNegotiated(tunnel, tunnel.associations);
+      return;
+    }
     const { outbound, inbound } = tunnel.wanted();
-    const sent = this.#read(outbound);
+    const sent = outbound && this.#read(outbound);
     if (sent !== undefined) this.#countSent(tunnel, sent);
-    const received = this.#read(inbound);
+    const received = inbound && this.#read(inbound);
     if (received !== undefined) this.#countReceived(tunnel, received);
+  }
+
+  /** The kernel tells of limits and first packets; where that was lost, this finds it out. */
+  #refreshNegotiated(tunnel: KernelTunnel, associations: KernelAssociations): void {
+    const { outbound, negotiated = [] } = tunnel.wanted();
+    const sent = outbound && this.#read(outbound);
+    if (sent !== undefined) associations.current?.countSent(sent);
+    for (const state of negotiated) {
+      const received = this.#read(state);
+      const pair = associations.find(state.spi);
+      if (received === undefined || pair === undefined) continue;
+      pair.countReceived(received);
+      if (pair.received.packets > 0) this.#heardWith(tunnel, pair);
+    }
+    const { totals, current } = associations;
+    if (totals.sent.packets !== tunnel.sent.packets) tunnel.sentAt = this.#options.now();
+    if (totals.received.packets !== tunnel.received.packets) tunnel.heardAt = this.#options.now();
+    tunnel.sent = totals.sent;
+    tunnel.received = { ...totals.received, top: 0 };
+    tunnel.failures = totals.failures;
+    if (current?.isUsedUp === true) this.#tellSoftLimit(tunnel, current);
+  }
+
+  /** An authentic packet came with the pair: the peer has it too. */
+  #heardWith(tunnel: KernelTunnel, pair: KernelPair): void {
+    const { current } = tunnel.associations ?? {};
+    if (current !== undefined && pair.generation <= current.generation) return;
+    this.#reshape(tunnel, (associations) => associations.use(pair));
+  }
+
+  #tellSoftLimit(tunnel: KernelTunnel, pair: KernelPair): void {
+    if (pair.softLimitTold) return;
+    pair.softLimitTold = true;
+    this.#tell({ kind: "soft-limit", tunnel: tunnel.spec.name, spi: pair.inbound.spi });
+  }
+
+  /**
+   * Other negotiated pairs: what is received with comes before what is sent with, and what is not sent with any more goes
+   * when the other stands, so that no packet finds a policy without its state.
+   */
+  #reshape(tunnel: KernelTunnel, change: (associations: KernelAssociations) => void): void {
+    const { associations } = tunnel;
+    if (associations === undefined) throw new Error(`tunnel ${tunnel.spec.name} has its keys`);
+    const before = tunnel.wanted();
+    const previous = associations.current;
+    change(associations);
+    const { current } = associations;
+    const after = tunnel.wanted();
+    const spis = (states: readonly XfrmState[] = []) => new Set(states.map(({ spi }) => spi));
+    const [receivedBefore, receivedAfter] = [spis(before.negotiated), spis(after.negotiated)];
+    const added = after.negotiated?.filter(({ spi }) => !receivedBefore.has(spi)) ?? [];
+    const removed = before.negotiated?.filter(({ spi }) => !receivedAfter.has(spi)) ?? [];
+    const isSwitched = previous !== current;
+    if (isSwitched && after.outbound && current) added.push(current.resumed(after.outbound));
+    // Without a state for both, planning looks at the policies only.
+    const policies = planMove({ policies: before.policies }, { policies: after.policies });
+    const steps = [...added.map((state) => ({ kind: "add-state", state }) as const), ...policies];
+    const refused = this.#options.xfrm
+      .attempt(steps.map(xfrmRequest))
+      .find((error) => error !== undefined);
+    if (refused !== undefined) this.#trouble(tunnel, refused);
+    if (isSwitched && before.outbound && previous) {
+      previous.left = this.#read(before.outbound);
+      if (previous.left !== undefined) previous.countSent(previous.left);
+      removed.push(before.outbound);
+    }
+    // Those that are gone already were somebody else's to delete.
+    this.#options.xfrm.attempt(
+      removed.map((state) => xfrmRequest({ kind: "delete-state", state })),
+    );
+  }
+
+  /** Inbound states of negotiated keys at our new address; each stands there before it goes here. */
+  #moveNegotiated(before: WantedXfrm, after: WantedXfrm): void {
+    const moved = before.negotiated?.filter((state) =>
+      after.negotiated?.some(
+        ({ spi, destination }) => spi === state.spi && destination !== state.destination,
+      ),
+    );
+    for (const from of moved ?? []) {
+      const to = after.negotiated?.find(({ spi }) => spi === from.spi);
+      const present = this.#read(from);
+      if (to === undefined || present === undefined) continue;
+      this.#options.xfrm.attempt([
+        xfrmRequest({ kind: "add-state", state: successorOf(present, to) }),
+        xfrmRequest({ kind: "delete-state", state: from }),
+      ]);
+    }
+  }
+
+  /**
+   * What shall stand, given what does: a negotiated state that is gone is not made again, since its numbers are gone too.
+   * Instead others are asked for.
+   */
+  #wantedOf(
+    tunnel: KernelTunnel,
+    present: readonly PresentState[],
+    start: SequenceStart | undefined,
+  ): WantedXfrm {
+    const wanted = tunnel.wanted(start);
+    const { associations } = tunnel;
+    if (associations === undefined) return wanted;
+    const stands = (state: XfrmState) => standingState(present, state) !== undefined;
+    const { outbound, negotiated = [], policies } = wanted;
+    const isLost = outbound !== undefined && !stands(outbound);
+    if (isLost && associations.current) this.#tellSoftLimit(tunnel, associations.current);
+    return {
+      outbound: isLost ? undefined : outbound,
+      negotiated: negotiated.filter(stands),
+      policies,
+    };
   }
 
   #countSent(tunnel: KernelTunnel, state: PresentState): void {
     const { packets, octets } = state.current;
     if (packets !== tunnel.sent.packets) tunnel.sentAt = this.#options.now();
-    // The kernel counts with the outer IPv4 header.
-    tunnel.sent = { packets, octets: Math.max(0, octets - packets * IPV4_HEADER_LENGTH) };
+    tunnel.sent = passedThrough({ packets, octets });
     const sent = state.replay?.sent ?? 0;
     const left = (tunnel.reserved - sent) / aheadOf(tunnel.spec);
     if (left < EXTEND_BELOW) this.#reserve(tunnel, sent);
@@ -623,12 +840,25 @@ export class KernelDataPlane implements DataPlane {
     messages: readonly { readonly type: number; readonly payload: Uint8Array }[] = [],
   ): void {
     for (const { type, payload } of messages) {
+      if (type === XfrmMessageType.expire) this.#hearExpiry(decodeExpiry(payload));
       if (type !== XfrmMessageType.mapping) continue;
       const { requestId, newSource, newPort } = decodeMapping(payload);
       const tunnel = this.#byInterface.get(requestId);
       if (tunnel === undefined) continue;
-      tunnel.observedSource = { address: newSource as Ipv4Address, port: newPort };
+      const source = { address: newSource as Ipv4Address, port: newPort };
+      tunnel.observedSource = source;
+      const { remote } = tunnel.attachment;
+      if (remote?.address === source.address && remote.port === source.port) continue;
+      this.#tell({ kind: "source", tunnel: tunnel.spec.name, source });
     }
+  }
+
+  #hearExpiry({ state }: Expiry): void {
+    const tunnel = this.#byInterface.get(state.requestId);
+    const pair = tunnel?.associations?.find(state.spi);
+    if (tunnel === undefined || pair === undefined) return;
+    if (state.spi === pair.inbound.spi) this.#heardWith(tunnel, pair);
+    else this.#tellSoftLimit(tunnel, pair);
   }
 
   /** Ours only. */
@@ -676,25 +906,45 @@ export class KernelDataPlane implements DataPlane {
     return new Map(ours.map((link) => [link.name, link]));
   }
 
-  async #makeLink({ spec, attachment }: KernelTunnel): Promise<void> {
-    const name = spec.interfaceName;
-    const operation = `make the xfrm interface ${name}`;
-    try {
-      await this.#options.routes.request({
-        operation,
+  /** Makes these interfaces; returns those that could not be made, and why. */
+  async #makeLinks(tunnels: readonly KernelTunnel[]): Promise<Map<KernelTunnel, SystemError>> {
+    const refusals = await this.#options.routes.attempt(
+      tunnels.map(({ spec: { interfaceName }, attachment: { interfaceId } }) => ({
+        operation: `make the xfrm interface ${interfaceName}`,
         type: RouteMessageType.newLink,
         flags: RequestFlag.create | RequestFlag.exclusive,
-        payload: encodeNewXfrmLink({ name, interfaceId: attachment.interfaceId }),
-      });
-    } catch (error) {
+        payload: encodeNewXfrmLink({ name: interfaceName, interfaceId }),
+      })),
+    );
+    const failures = new Map<KernelTunnel, SystemError>();
+    for (const [index, tunnel] of tunnels.entries()) {
+      const error = refusals[index];
+      if (error === undefined) continue;
+      const name = tunnel.spec.interfaceName;
       const hints: Readonly<Record<string, string>> = {
         EEXIST: `an interface ${name} that is not hometun's stands; choose another name`,
         EOPNOTSUPP: "this kernel has no xfrm interfaces: modprobe xfrm_interface",
       };
-      const hint = error instanceof SystemError ? hints[error.code] : undefined;
-      if (hint === undefined) throw error;
-      throw new SystemError(operation, (error as SystemError).code, { cause: error, hint });
+      const hint = hints[error.code];
+      const { operation, code } = error;
+      failures.set(
+        tunnel,
+        hint === undefined ? error : new SystemError(operation, code, { cause: error, hint }),
+      );
     }
+    return failures;
+  }
+
+  /** Configures these tunnels' interfaces, which stand; returns those that could not be, and why. */
+  async #configureLinks(tunnels: readonly KernelTunnel[]): Promise<Map<KernelTunnel, SystemError>> {
+    const outcomes = await this.#options.links.configureAll(tunnels.map(({ spec }) => spec));
+    const failures = new Map<KernelTunnel, SystemError>();
+    for (const [index, tunnel] of tunnels.entries()) {
+      const outcome = outcomes[index];
+      if (outcome?.kind === "ready") tunnel.interfaceIndex = outcome.interfaceIndex;
+      else if (outcome !== undefined) failures.set(tunnel, outcome.error);
+    }
+    return failures;
   }
 
   /** Those that no tunnel of ours has. */
@@ -705,18 +955,10 @@ export class KernelDataPlane implements DataPlane {
         attachment.interfaceId,
       ]),
     );
-    for (const { name, interfaceId, index } of links.values()) {
-      if (wanted.get(name) === interfaceId) continue;
-      await this.#options.routes
-        .request({
-          operation: `delete the xfrm interface ${name}`,
-          type: RouteMessageType.deleteLink,
-          payload: encodeLinkIndex(index),
-        })
-        .catch((error: unknown) => {
-          if (!(error instanceof SystemError && error.code === "ENODEV")) throw error;
-        });
-    }
+    const unwanted = [...links.values()].filter(
+      ({ name, interfaceId }) => wanted.get(name) !== interfaceId,
+    );
+    await this.#options.links.remove(unwanted.map(({ name }) => name));
   }
 
   #lookAtLinks(): void {
@@ -734,10 +976,11 @@ export class KernelDataPlane implements DataPlane {
     for (const [name, tunnel] of this.#tunnels) {
       const { spec } = tunnel;
       if (links.has(spec.interfaceName) || this.#applying || this.#closed) continue;
-      await this.#makeLink(tunnel);
-      const { interfaceIndex } = await this.#options.links.configure(spec);
-      tunnel.interfaceIndex = interfaceIndex;
-      this.#tell({ kind: "rebuilt", tunnel: name });
+      const failures = await this.#makeLinks([tunnel]);
+      const configured = failures.size > 0 ? failures : await this.#configureLinks([tunnel]);
+      const error = configured.get(tunnel);
+      if (error === undefined) this.#tell({ kind: "rebuilt", tunnel: name });
+      else throw error;
     }
   }
 

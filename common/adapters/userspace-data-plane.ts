@@ -55,7 +55,7 @@ import {
   type TunnelSpec,
 } from "../tunnel/tunnel.ts";
 import { IkeGate } from "./ike-gate.ts";
-import { EspSocket, type OutboundBatch, setDestination } from "./linux/esp-socket.ts";
+import { EspSocket, endpointOf, type OutboundBatch, setDestination } from "./linux/esp-socket.ts";
 import { onReadable, type Readiness } from "./linux/libc.ts";
 import { Slab } from "./linux/slab.ts";
 import { closeTun, openTun, readTun, removeTun, TunWriter } from "./linux/tun-device.ts";
@@ -77,6 +77,8 @@ const BATCHES_A_TURN = 4;
 const MOST_OVERHEAD = 8 + 16 + 15 + 2 + 16;
 /** A held home that talks is told of so often, in milliseconds. */
 const HEARD_SPACING = 1_000;
+/** That packets come from elsewhere is told so often, in milliseconds. */
+const SOURCE_SPACING = 1_000;
 /** Sequence numbers left when more are asked for. */
 const EXTEND_BELOW = 1 << 17;
 
@@ -676,6 +678,7 @@ export class UserspaceDataPlane implements DataPlane, KeyedDataPlane {
     tunnel.heardAt = this.#now;
     tunnel.observedFamilyAndPort = socket.sourceFamilyAndPort;
     tunnel.observedAddress = socket.sourceAddress;
+    if (socket.encapsulation === "udp" && isElsewhere(tunnel)) this.#tellSource(association);
     if (!association.unrecorded) {
       association.unrecorded = true;
       this.#heard.push(association);
@@ -689,6 +692,20 @@ export class UserspaceDataPlane implements DataPlane, KeyedDataPlane {
     }
   }
 
+  /** Only the newest packet tells where the peer is: an older one may have been held up on its old way. */
+  #tellSource({ tunnel, inbound, inboundSequence }: Association): void {
+    if (inbound.sequence !== inboundSequence.window.top) return;
+    const { observedFamilyAndPort, observedAddress } = tunnel;
+    const isTold =
+      observedAddress === tunnel.toldAddress && observedFamilyAndPort === tunnel.toldFamilyAndPort;
+    if (isTold && this.#now - (tunnel.sourceToldAt ?? 0) < SOURCE_SPACING) return;
+    tunnel.toldAddress = observedAddress;
+    tunnel.toldFamilyAndPort = observedFamilyAndPort;
+    tunnel.sourceToldAt = this.#now;
+    const source = endpointOf(observedFamilyAndPort, observedAddress);
+    this.#tell({ kind: "source", tunnel: tunnel.spec.name, source });
+  }
+
   #tellAdvertised(carrier: Carrier): void {
     carrier.advertised = false;
     for (const listener of this.#listeners) listener({ kind: "advertised" });
@@ -700,6 +717,13 @@ export class UserspaceDataPlane implements DataPlane, KeyedDataPlane {
       for (const listener of this.#listeners) listener(event);
     });
   }
+}
+
+/** The last authentic packet came from elsewhere than the tunnel's go to. */
+function isElsewhere({ destination, observedAddress, observedFamilyAndPort }: UserspaceTunnel) {
+  return (
+    destination.address !== observedAddress || destination.familyAndPort !== observedFamilyAndPort
+  );
 }
 
 /** The virtio header says where a checksum remains to be made. */

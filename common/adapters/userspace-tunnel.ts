@@ -82,6 +82,10 @@ export class UserspaceTunnel {
   heardAt: Instant | undefined;
   observedFamilyAndPort = 0;
   observedAddress = 0;
+  /** The source that was last told of, and when. */
+  toldFamilyAndPort = 0;
+  toldAddress = 0;
+  sourceToldAt: Instant | undefined;
   readonly #refused: Partial<Record<RefusalReason, number>> = {};
 
   constructor(parts: UserspaceTunnelParts) {

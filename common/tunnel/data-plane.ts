@@ -53,7 +53,7 @@ export interface TunnelCounters {
   /** When inner packets last went out, and when an authentic packet last came; absent before the first. */
   readonly sentAt: Instant | undefined;
   readonly heardAt: Instant | undefined;
-  /** Outer source of the last authentic packet. Information only: it moves nothing. */
+  /** Outer source of the last authentic packet. */
   readonly observedSource: Endpoint | undefined;
 }
 
@@ -72,6 +72,11 @@ export const NO_TRAFFIC: TunnelCounters = {
 export type DataPlaneEvent =
   /** An authentic packet came through a tunnel whose sending is `probes-only`; once a second at most. */
   | { readonly kind: "heard"; readonly tunnel: TunnelName }
+  /**
+   * Authentic packets in UDP come from elsewhere than the tunnel's go to, as when a NAT on the way changes its mapping.
+   * Once a second at most for each place; the newest packet counts where the plane can tell.
+   */
+  | { readonly kind: "source"; readonly tunnel: TunnelName; readonly source: Endpoint }
   /**
    * An advertisement came out of a tunnel and waits in the socket that listens for them. Told at once, before
    * anything more is sent: what the kernel already answers must go where the advertisement says.

@@ -14,7 +14,7 @@
 import { planPolicies, successorOf, type XfrmOperation } from "./plan.ts";
 import type { Migration, PolicyId, XfrmPolicy } from "./policy-message.ts";
 import type { EncapsulationTemplate, PresentState, XfrmState } from "./state-message.ts";
-import type { XfrmTunnel } from "./tunnel-xfrm.ts";
+import type { WantedXfrm } from "./tunnel-xfrm.ts";
 
 export type MoveOperation =
   | XfrmOperation
@@ -26,7 +26,7 @@ export type MoveOperation =
     };
 
 /** Whether what sends gets a successor, which needs the outbound state as it stands. */
-export function isSucceeded({ outbound: from }: XfrmTunnel, { outbound: to }: XfrmTunnel): boolean {
+export function isSucceeded({ outbound: from }: WantedXfrm, { outbound: to }: WantedXfrm): boolean {
   return from !== undefined && to !== undefined && addressesOf(from) !== addressesOf(to);
 }
 
@@ -35,8 +35,8 @@ export function isSucceeded({ outbound: from }: XfrmTunnel, { outbound: to }: Xf
  * for where it is succeeded.
  */
 export function planMove(
-  before: XfrmTunnel,
-  after: XfrmTunnel,
+  before: WantedXfrm,
+  after: WantedXfrm,
   standing?: PresentState,
 ): MoveOperation[] {
   const outbound = outboundSteps(before, after, standing);
@@ -58,8 +58,8 @@ export function planMove(
 
 /** What comes before the policies are turned to the state's new place, and what after. */
 function outboundSteps(
-  before: XfrmTunnel,
-  after: XfrmTunnel,
+  before: WantedXfrm,
+  after: WantedXfrm,
   standing: PresentState | undefined,
 ): { readonly first: XfrmOperation[]; readonly last: XfrmOperation[] } {
   const [from, to] = [before.outbound, after.outbound];
@@ -73,7 +73,7 @@ function outboundSteps(
     : { first: [added], last: [deleted] };
 }
 
-function inboundSteps(before: XfrmTunnel, after: XfrmTunnel): MoveOperation[] {
+function inboundSteps(before: WantedXfrm, after: WantedXfrm): MoveOperation[] {
   const { inbound: from, policies } = before;
   const { inbound: to } = after;
   if (from === undefined || to === undefined) return [];
@@ -107,7 +107,7 @@ function names({ templates }: XfrmPolicy, { source, destination }: XfrmState): b
   );
 }
 
-function movedPolicy(policy: XfrmPolicy, before: XfrmTunnel, after: XfrmTunnel): XfrmPolicy {
+function movedPolicy(policy: XfrmPolicy, before: WantedXfrm, after: WantedXfrm): XfrmPolicy {
   const [from, to] = [before.inbound, after.inbound];
   if (from === undefined || to === undefined) return policy;
   if (policy.direction !== "in" || !names(policy, from)) return policy;

@@ -10,7 +10,7 @@ import { sameAlgorithms } from "./algorithm.ts";
 import type { PolicyId, PolicyTemplate, XfrmPolicy } from "./policy-message.ts";
 import type { Selector } from "./selector.ts";
 import type { PresentState, StateId, XfrmState } from "./state-message.ts";
-import { isNowhere, type XfrmTunnel } from "./tunnel-xfrm.ts";
+import { isNowhere, type WantedXfrm } from "./tunnel-xfrm.ts";
 
 /**
  * Numbers left unused by a new state in an old one's place: packets go out between reading one and deleting it, for as
@@ -39,11 +39,8 @@ export type XfrmOperation =
  * The order: what packets could leave by goes before states do, and comes after them, so that no packet finds a
  * policy without its state. Policies that block are never missing in between: they are added first and removed last.
  */
-export function planXfrm(present: PresentXfrm, wanted: readonly XfrmTunnel[]): XfrmOperation[] {
-  const states = planStates(
-    present.states,
-    wanted.flatMap(({ outbound, inbound }) => [outbound, inbound]),
-  );
+export function planXfrm(present: PresentXfrm, wanted: readonly WantedXfrm[]): XfrmOperation[] {
+  const states = planStates(present.states, wanted.flatMap(statesOf));
   const policies = planPolicies(
     present.policies,
     wanted.flatMap((tunnel) => tunnel.policies),
@@ -66,6 +63,11 @@ export function planXfrm(present: PresentXfrm, wanted: readonly XfrmTunnel[]): X
       .map((policy) => ({ kind: "add-policy", policy }) as const),
     ...removed.filter(({ policy }) => isBlock(policy)),
   ];
+}
+
+/** All states of a tunnel. */
+export function statesOf({ outbound, inbound, negotiated = [] }: WantedXfrm): XfrmState[] {
+  return [outbound, inbound, ...negotiated].filter((state) => state !== undefined);
 }
 
 /** The state that stands with a wanted one's keys, wherever it is attached. */

@@ -1,5 +1,6 @@
 /**
- * What one tunnel is in the kernel: two states, and the policies that say which inner packets they are for.
+ * What one tunnel is in the kernel: two states (more while keys are renewed), and the policies that say which inner
+ * packets they are for.
  *
  * - Every policy carries the number of the tunnel's xfrm interface, so it sees that interface's packets and no others.
  * - `out` policies name both outer addresses, since the kernel finds the state by them and MIGRATE moves both at
@@ -32,6 +33,7 @@ import {
   type EncapsulationTemplate,
   ESP_IN_UDP,
   ESP_PROTOCOL,
+  type Lifetime,
   StateFlag,
   type XfrmState,
 } from "./state-message.ts";
@@ -68,10 +70,30 @@ export interface SequenceStart {
   readonly received: number;
 }
 
-export interface XfrmTunnel {
+/** What is to stand for one tunnel. */
+export interface WantedXfrm {
+  /** Absent where no keys have been negotiated. */
+  readonly outbound?: XfrmState | undefined;
+  /** Moves by MIGRATE, as `outbound` does. */
+  readonly inbound?: XfrmState | undefined;
+  /** Inbound states of negotiated keys: as many as there are pairs, and none of them has a policy to move by. */
+  readonly negotiated?: readonly XfrmState[];
+  readonly policies: readonly XfrmPolicy[];
+}
+
+/** A tunnel with the configuration's keys. */
+export interface XfrmTunnel extends WantedXfrm {
   readonly outbound: XfrmState;
   readonly inbound: XfrmState;
-  readonly policies: readonly XfrmPolicy[];
+}
+
+/** The keys of one state. Secret: never logged or printed. */
+export type StateKeys = Pick<XfrmState, "spi" | "flags" | "algorithms">;
+
+/** Negotiated keys: the pair that is sent with, and all that are received with. */
+export interface NegotiatedXfrm {
+  readonly outbound: (StateKeys & { readonly lifetime: Lifetime }) | undefined;
+  readonly inbound: readonly StateKeys[];
 }
 
 export function xfrmTunnel(
@@ -79,39 +101,101 @@ export function xfrmTunnel(
   attachment: Attachment,
   start: SequenceStart = { sent: 0, received: 0 },
 ): XfrmTunnel {
-  const { interfaceId, local, remote } = attachment;
-  const here = local.address ?? nowhere(interfaceId, "local");
-  const there = remote?.address ?? nowhere(interfaceId, "remote");
-  const port = remote?.port ?? UDP_ENCAPSULATION_PORT;
-  const common = {
+  const keys = requireKeys(spec);
+  return {
+    outbound: {
+      ...outboundPlace(spec, attachment),
+      ...keyed(stateKeys(keys.outbound), spec.mtu),
+      replay: freshReplayState({ sent: start.sent, received: 0, window: REPLAY_WINDOW }),
+    },
+    inbound: {
+      ...inboundPlace(spec, attachment),
+      ...keyed(stateKeys(keys.inbound), spec.mtu),
+      replay: freshReplayState({ sent: 0, received: start.received, window: REPLAY_WINDOW }),
+    },
+    policies: policiesOf(spec, attachment, { hasKeys: true, pinsInbound: true }),
+  };
+}
+
+/**
+ * A tunnel with negotiated keys. It has one outbound state, so that the pair that is sent with is ours to choose: of
+ * two the kernel would take the younger. While there is none, what would leave is blocked.
+ */
+export function negotiatedXfrm(
+  spec: TunnelSpec,
+  attachment: Attachment,
+  { outbound, inbound }: NegotiatedXfrm,
+): WantedXfrm {
+  const replay = freshReplayState({ sent: 0, received: 0, window: REPLAY_WINDOW });
+  return {
+    outbound: outbound && {
+      ...outboundPlace(spec, attachment),
+      ...keyed(outbound, spec.mtu),
+      lifetime: outbound.lifetime,
+      replay,
+    },
+    negotiated: inbound.map((keys) => ({
+      ...inboundPlace(spec, attachment),
+      ...keyed(keys, spec.mtu),
+      // Told of its first packet: then the peer receives with this pair too.
+      lifetime: { softPackets: 1 },
+      replay,
+    })),
+    policies: policiesOf(spec, attachment, {
+      hasKeys: outbound !== undefined,
+      pinsInbound: false,
+    }),
+  };
+}
+
+/** Of any state with these keys. */
+export function stateKeys(keys: SecurityAssociationKeys): StateKeys {
+  return {
+    spi: keys.spi,
+    flags: keys.extendedSequenceNumbers ? StateFlag.extendedSequenceNumbers : 0,
+    algorithms: algorithmsOf(keys),
+  };
+}
+
+function outboundPlace(spec: TunnelSpec, attachment: Attachment) {
+  const { here, there, port } = endsOf(attachment);
+  return {
+    ...commonOf(attachment),
+    source: here,
+    destination: there,
+    encapsulation:
+      spec.encapsulation === "udp" ? espInUdp(UDP_ENCAPSULATION_PORT, port) : undefined,
+  };
+}
+
+function inboundPlace(spec: TunnelSpec, attachment: Attachment) {
+  const { here, there, port } = endsOf(attachment);
+  const inUdp = spec.encapsulation === "udp";
+  return {
+    ...commonOf(attachment),
+    source: attachment.local.fixed ? ANY : there,
+    destination: here,
+    encapsulation: inUdp ? espInUdp(port, UDP_ENCAPSULATION_PORT) : undefined,
+    mappingThreshold: inUdp ? MAPPING_THRESHOLD : undefined,
+  };
+}
+
+function endsOf({ interfaceId, local, remote }: Attachment) {
+  return {
+    here: local.address ?? nowhere(interfaceId, "local"),
+    there: remote?.address ?? nowhere(interfaceId, "remote"),
+    port: remote?.port ?? UDP_ENCAPSULATION_PORT,
+  };
+}
+
+function commonOf({ interfaceId }: Attachment) {
+  return {
     protocol: ESP_PROTOCOL,
     requestId: interfaceId,
     mode: XfrmMode.tunnel,
     selector: ipv6Selector(),
     interfaceId,
     lifetime: {},
-  };
-  const inUdp = spec.encapsulation === "udp";
-  const keys = requireKeys(spec);
-  return {
-    outbound: {
-      ...common,
-      ...keyed(keys.outbound, spec.mtu),
-      source: here,
-      destination: there,
-      replay: freshReplayState({ sent: start.sent, received: 0, window: REPLAY_WINDOW }),
-      encapsulation: inUdp ? espInUdp(UDP_ENCAPSULATION_PORT, port) : undefined,
-    },
-    inbound: {
-      ...common,
-      ...keyed(keys.inbound, spec.mtu),
-      source: local.fixed ? ANY : there,
-      destination: here,
-      replay: freshReplayState({ sent: 0, received: start.received, window: REPLAY_WINDOW }),
-      encapsulation: inUdp ? espInUdp(port, UDP_ENCAPSULATION_PORT) : undefined,
-      mappingThreshold: inUdp ? MAPPING_THRESHOLD : undefined,
-    },
-    policies: policiesOf(spec, attachment),
   };
 }
 
@@ -129,13 +213,16 @@ export function isNowhere(address: string): boolean {
   return address.startsWith("0.");
 }
 
-function policiesOf(spec: TunnelSpec, attachment: Attachment): XfrmPolicy[] {
+function policiesOf(
+  spec: TunnelSpec,
+  attachment: Attachment,
+  { hasKeys, pinsInbound }: { readonly hasKeys: boolean; readonly pinsInbound: boolean },
+): XfrmPolicy[] {
   const { interfaceId, local, remote, sending } = attachment;
-  const here = local.address ?? nowhere(interfaceId, "local");
-  const there = remote?.address ?? nowhere(interfaceId, "remote");
+  const { here, there } = endsOf(attachment);
   const outward = template(interfaceId, here, there);
   const inward = template(interfaceId, ANY, ANY);
-  const handle = local.fixed ? inward : template(interfaceId, there, here);
+  const handle = local.fixed || !pinsInbound ? inward : template(interfaceId, there, here);
   const peer = host(spec.peerLinkLocal);
 
   const policy = (
@@ -157,7 +244,7 @@ function policiesOf(spec: TunnelSpec, attachment: Attachment): XfrmPolicy[] {
       templates: [],
     });
 
-  const reachable = remote !== undefined && local.address !== undefined;
+  const reachable = hasKeys && remote !== undefined && local.address !== undefined;
   const out = sourcesOf(spec).map((source) =>
     policy("out", Priority.prefix, {
       selector: ipv6Selector(source),
@@ -202,17 +289,8 @@ function impossibleSources({ localPrefixes, remotePrefixes }: TunnelSpec): Ipv6P
   );
 }
 
-function keyed(
-  keys: SecurityAssociationKeys,
-  mtu: number,
-): Pick<XfrmState, "spi" | "flags" | "algorithms"> {
-  return {
-    spi: keys.spi,
-    flags:
-      (keys.extendedSequenceNumbers ? StateFlag.extendedSequenceNumbers : 0) |
-      (mtu <= MIN_MTU ? StateFlag.fragment : 0),
-    algorithms: algorithmsOf(keys),
-  };
+function keyed({ spi, flags, algorithms }: StateKeys, mtu: number): StateKeys {
+  return { spi, flags: flags | (mtu <= MIN_MTU ? StateFlag.fragment : 0), algorithms };
 }
 
 function espInUdp(sourcePort: number, destinationPort: number): EncapsulationTemplate {

@@ -12,7 +12,7 @@
  * announces again doubts that it can be reached, and a home that is held needs only to answer.
  *
  * The confirmed address of another home is refused, or the one could take the other's traffic (it could not read it,
- * but it could stop it). Unless addresses may be shared, as behind one NAT. An ISP does give one customer's old
+ * but it could stop it). Homes behind one NAT have different ports, and may have one address. An ISP does give one customer's old
  * address to the next, though: so the present holder is probed at once, and if it does not answer, it is
  * held and owns the address no more. The newcomer's client repeats its advertisement, and then succeeds.
  *
@@ -145,8 +145,8 @@ export class EndpointTable {
   readonly #advertisementLimit: RateLimit;
   readonly #sharedEndpoints: boolean;
   readonly #homes = new Map<TunnelName, Home>();
-  /** Confirmed homes by address. Empty when addresses may be shared. At most one entry a home. */
-  readonly #owners = new Map<Ipv4Address, Home>();
+  /** Confirmed homes by address and port. Empty when those may be shared. At most one entry a home. */
+  readonly #owners = new Map<string, Home>();
   readonly #waiting = new DeadlineHeap<Home>();
   /** When the next restored home may be probed. */
   #restoreSlot: Instant | undefined;
@@ -256,7 +256,7 @@ export class EndpointTable {
       this.#follow(home, home.reachability?.refreshed(now), effects);
       return;
     }
-    const owner = this.#owners.get(address);
+    const owner = this.#owners.get(placeOf({ address, port }));
     if (owner !== undefined && owner !== home) {
       this.#refuseForUse(home, owner, address, now, effects);
       return;
@@ -293,12 +293,12 @@ export class EndpointTable {
   #answered(home: Home, now: Instant, effects: EndpointEffect[]): void {
     const { tunnel, endpoint, reachability, movedAt } = home;
     if (endpoint === undefined || reachability === undefined) return;
-    const owner = this.#owners.get(endpoint.address);
+    const owner = this.#owners.get(placeOf(endpoint));
     if (owner !== undefined && owner !== home) {
       this.#refuseForUse(home, owner, endpoint.address, now, effects);
       return;
     }
-    if (!this.#sharedEndpoints) this.#owners.set(endpoint.address, home);
+    if (!this.#sharedEndpoints) this.#owners.set(placeOf(endpoint), home);
     this.#follow(home, reachability.answered(now), effects);
     if (movedAt === undefined) return;
     home.movedAt = undefined;
@@ -332,8 +332,9 @@ export class EndpointTable {
   }
 
   #disown(home: Home): void {
-    const address = home.endpoint?.address;
-    if (address !== undefined && this.#owners.get(address) === home) this.#owners.delete(address);
+    if (home.endpoint === undefined) return;
+    const place = placeOf(home.endpoint);
+    if (this.#owners.get(place) === home) this.#owners.delete(place);
   }
 
   #newHome(tunnel: TunnelName, now: Instant): Home {
@@ -366,6 +367,11 @@ function countTraffic(home: Home, sentPackets: number, now: Instant): void {
   home.sentPackets = sentPackets;
   home.uncountedProbes -= probes;
   if (grown > probes) home.reachability?.traffic(now);
+}
+
+/** Homes behind one NAT have one address, and a port each; all others have the port of RFC 3948. */
+function placeOf({ address, port }: Endpoint): string {
+  return `${address}:${port}`;
 }
 
 function refused(home: Home, reason: EndpointRefusal, address: Ipv4Address): EndpointEffect {

@@ -138,6 +138,7 @@ it("fills every default", () => {
       homes: [],
       allowPrivateEndpoints: false,
       sharedEndpoints: false,
+      followNat: true,
       clampMss: true,
       advertisements: { rate: 10, burst: 20 },
       stateDirectory: "/var/lib/hometun-server",

@@ -1,9 +1,9 @@
 /**
- * The UDP socket of port 4500 through which the kernel takes ESP out of UDP (UDP_ENCAP, RFC 3948): packets of known
- * SPIs never come up here. What does is thrown away: keepalives the kernel has swallowed, the rest is nobody's yet.
+ * The UDP socket of port 4500 through which the kernel takes ESP out of UDP (UDP_ENCAP, RFC 3948): ESP and keepalives
+ * never come up here. IKE does, behind four octets of zeros.
  */
 
-import { type Ipv4Address, ipv4Octets } from "../../ip/address.ts";
+import { formatIpv4, type Ipv4Address, ipv4Octets } from "../../ip/address.ts";
 import { type Endpoint, UDP_ENCAPSULATION_PORT } from "../../tunnel/tunnel.ts";
 import { checked, libcCalls, onReadable, PERMISSION_HINTS, type Readiness } from "./libc.ts";
 import { Slab } from "./slab.ts";
@@ -21,9 +21,17 @@ const HEADER = 16;
 const HEADER_LENGTH = 56;
 const VECTOR = 72;
 const DATAGRAM = 88;
-const DATAGRAM_LENGTH = 2048;
+/** IKE messages are smaller, or come in fragments (RFC 7383). */
+const DATAGRAM_LENGTH = 8192;
+/** RFC 3948 section 2.2. */
+const NON_ESP_MARKER = new Uint8Array(4);
+/** RFC 3948 section 2.3. */
+const KEEPALIVE = Uint8Array.of(0xff);
 
 export class UdpEncapsulationSocket {
+  /** Hears IKE messages, without marker; while there is no listener they are thrown away. */
+  onIke: ((message: Uint8Array, source: Endpoint) => void) | undefined;
+
   readonly #fd: number;
   readonly #slab = new Slab(DATAGRAM + DATAGRAM_LENGTH);
   readonly #readiness: Readiness;
@@ -51,23 +59,17 @@ export class UdpEncapsulationSocket {
       libcCalls.close(this.#fd);
       throw error;
     }
-    this.#readiness = onReadable(this.#fd, () => this.#discard());
+    this.#readiness = onReadable(this.#fd, () => this.#receive());
   }
 
-  /** RFC 3948 section 2.3: one octet 0xff keeps a NAT's mapping alive. The peer ignores it. */
+  /** Keeps a NAT's mapping alive. The peer ignores it. */
   sendKeepalive(remote: Endpoint): void {
-    const slab = this.#slab;
-    this.#setAddress(remote.address, remote.port);
-    slab.octets[DATAGRAM] = 0xff;
-    slab.octets.fill(0, HEADER, DATAGRAM);
-    slab.setPointer(HEADER, slab.address(NAME, NAME_LENGTH));
-    slab.words32[(HEADER + 8) >> 2] = NAME_LENGTH;
-    slab.setPointer(HEADER + 16, slab.address(VECTOR, 16));
-    slab.setPointer(HEADER + 24, 1);
-    slab.setPointer(VECTOR, slab.address(DATAGRAM, 1));
-    slab.setPointer(VECTOR + 8, 1);
-    // One that is lost is followed by another.
-    libcCalls.sendmsg(this.#fd, slab.address(HEADER, HEADER_LENGTH), 0);
+    this.#send(KEEPALIVE, remote);
+  }
+
+  /** The marker is put before it. What cannot go is lost, as on the way. */
+  sendIke(message: Uint8Array, remote: Endpoint): void {
+    this.#send(Uint8Array.of(...NON_ESP_MARKER, ...message), remote);
   }
 
   close(): void {
@@ -81,10 +83,38 @@ export class UdpEncapsulationSocket {
     this.#slab.octets.set(ipv4Octets(address), NAME + 4);
   }
 
-  #discard(): void {
-    const address = this.#slab.address(DATAGRAM, DATAGRAM_LENGTH);
-    for (let count = 0; count < BATCH; count++) {
-      if (libcCalls.read(this.#fd, address, DATAGRAM_LENGTH) < 0) return;
+  #send(datagram: Uint8Array, remote: Endpoint): void {
+    if (datagram.length > DATAGRAM_LENGTH) {
+      throw new RangeError(`a datagram of ${datagram.length} octets`);
     }
+    this.#setAddress(remote.address, remote.port);
+    this.#slab.octets.set(datagram, DATAGRAM);
+    libcCalls.sendmsg(this.#fd, this.#header(datagram.length), 0);
+  }
+
+  #receive(): void {
+    const { octets, view } = this.#slab;
+    for (let count = 0; count < BATCH; count++) {
+      const length = libcCalls.recvmsg(this.#fd, this.#header(DATAGRAM_LENGTH), 0);
+      if (length < 0) return;
+      const marker = octets.subarray(DATAGRAM, DATAGRAM + NON_ESP_MARKER.length);
+      if (length <= marker.length || marker.some((octet) => octet !== 0)) continue;
+      const address = formatIpv4(octets.subarray(NAME + 4, NAME + 8));
+      const message = octets.slice(DATAGRAM + marker.length, DATAGRAM + length);
+      this.onIke?.(message, { address, port: view.getUint16(NAME + 2) });
+    }
+  }
+
+  /** `struct msghdr` of one datagram. */
+  #header(length: number): number {
+    const slab = this.#slab;
+    slab.octets.fill(0, HEADER, DATAGRAM);
+    slab.setPointer(HEADER, slab.address(NAME, NAME_LENGTH));
+    slab.words32[(HEADER + 8) >> 2] = NAME_LENGTH;
+    slab.setPointer(HEADER + 16, slab.address(VECTOR, 16));
+    slab.setPointer(HEADER + 24, 1);
+    slab.setPointer(VECTOR, slab.address(DATAGRAM, length));
+    slab.setPointer(VECTOR + 8, length);
+    return slab.address(HEADER, HEADER_LENGTH);
   }
 }

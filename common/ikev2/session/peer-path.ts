@@ -58,8 +58,16 @@ export class PeerPath {
     };
   }
 
+  /** One of the addresses is another now. The ports of UDP encapsulation are of use only where it is used. */
   move(path: Partial<Path>): void {
-    this.#path = { ...this.#path, ...path };
+    const { local, remote } = this.#path;
+    const next = { ...this.#path, ...path };
+    this.#path = this.#encapsulated
+      ? next
+      : {
+          local: { address: next.local.address, port: local.port },
+          remote: { address: next.remote.address, port: remote.port },
+        };
   }
 
   /** A fresh, authentic request came from elsewhere: that is where the peer is (section 2.23). */

@@ -1,0 +1,156 @@
+/**
+ * The negotiated pairs of SAs of one tunnel of the kernel data plane: which there are, which is sent with, and what
+ * went through those that are gone. The states themselves are made and removed by the plane.
+ */
+
+import { IPV4_HEADER_LENGTH } from "../ip/ipv4.ts";
+import type { AssociationUse, SoftLimit } from "../tunnel/data-plane.ts";
+import type { SaKeys } from "../tunnel/tunnel.ts";
+import { successorOf } from "../xfrm/plan.ts";
+import type { PresentState, StateFailures, XfrmState } from "../xfrm/state-message.ts";
+import { type NegotiatedXfrm, type StateKeys, stateKeys } from "../xfrm/tunnel-xfrm.ts";
+
+interface Passed {
+  readonly packets: number;
+  readonly octets: number;
+}
+
+const NOTHING: Passed = { packets: 0, octets: 0 };
+const NO_FAILURES: StateFailures = { tooOld: 0, replayed: 0, notAuthentic: 0 };
+
+export class KernelPair {
+  /** Higher than those of the pairs before it. */
+  readonly generation: number;
+  readonly inbound: StateKeys;
+  readonly outbound: StateKeys;
+  readonly softLimit: SoftLimit;
+  softLimitTold = false;
+  /** The outbound state when it was last taken out: it goes on from there, or a number would be used twice. */
+  left: PresentState | undefined;
+  /** As last read. */
+  sent = NOTHING;
+  received = NOTHING;
+  failures = NO_FAILURES;
+  lastNumber = 0;
+
+  constructor(generation: number, keys: SaKeys, softLimit: SoftLimit) {
+    this.generation = generation;
+    this.inbound = stateKeys(keys.inbound);
+    this.outbound = stateKeys(keys.outbound);
+    this.softLimit = softLimit;
+  }
+
+  get isUsedUp(): boolean {
+    const { packets, octets } = this.softLimit;
+    return this.lastNumber >= packets || this.sent.octets >= octets;
+  }
+
+  /** `state`, or what follows it when the pair has been sent with before. */
+  resumed(state: XfrmState): XfrmState {
+    return this.left === undefined ? state : successorOf(this.left, state);
+  }
+
+  countSent({ current, replay }: PresentState): void {
+    this.sent = passedThrough(current);
+    this.lastNumber = replay?.sent ?? 0;
+  }
+
+  countReceived({ current, failures }: PresentState): void {
+    this.received = { packets: current.packets, octets: current.octets };
+    this.failures = failures;
+  }
+}
+
+export class KernelAssociations {
+  readonly #pairs = new Map<number, KernelPair>();
+  #current: KernelPair | undefined;
+  #generations = 0;
+  /** Of pairs that are gone. */
+  #sent = NOTHING;
+  #received = NOTHING;
+  #failures = NO_FAILURES;
+
+  get current(): KernelPair | undefined {
+    return this.#current;
+  }
+
+  /** The pair of an SPI of either direction. */
+  find(spi: number): KernelPair | undefined {
+    const pairs = [...this.#pairs.values()];
+    return this.#pairs.get(spi) ?? pairs.find(({ outbound }) => outbound.spi === spi);
+  }
+
+  add(keys: SaKeys, softLimit: SoftLimit): void {
+    this.#generations += 1;
+    const pair = new KernelPair(this.#generations, keys, softLimit);
+    this.#pairs.set(pair.inbound.spi, pair);
+    this.#current ??= pair;
+  }
+
+  /** Never back to an older one. */
+  use(pair: KernelPair): void {
+    if (this.#current === undefined || pair.generation > this.#current.generation) {
+      this.#current = pair;
+    }
+  }
+
+  remove(pair: KernelPair): void {
+    this.#pairs.delete(pair.inbound.spi);
+    this.#sent = sum(this.#sent, pair.sent);
+    this.#received = sum(this.#received, pair.received);
+    this.#failures = sumOfFailures(this.#failures, pair.failures);
+    if (this.#current === pair) this.#current = [...this.#pairs.values()].at(-1);
+  }
+
+  /** What is to stand. */
+  get wanted(): NegotiatedXfrm {
+    const { current } = this;
+    return {
+      outbound: current && { ...current.outbound, lifetime: lifetimeOf(current.softLimit) },
+      inbound: [...this.#pairs.values()].map(({ inbound }) => inbound),
+    };
+  }
+
+  get uses(): AssociationUse[] {
+    return [...this.#pairs.values()].map((pair) => ({
+      spi: pair.inbound.spi,
+      isSentWith: pair === this.#current,
+      packetsLeft: Math.max(0, pair.softLimit.packets - pair.lastNumber),
+      octetsLeft: Math.max(0, pair.softLimit.octets - pair.sent.octets),
+    }));
+  }
+
+  /** All that passed, through pairs that are gone too. */
+  get totals(): { sent: Passed; received: Passed; failures: StateFailures } {
+    let totals = { sent: this.#sent, received: this.#received, failures: this.#failures };
+    for (const { sent, received, failures } of this.#pairs.values()) {
+      totals = {
+        sent: sum(totals.sent, sent),
+        received: sum(totals.received, received),
+        failures: sumOfFailures(totals.failures, failures),
+      };
+    }
+    return totals;
+  }
+}
+
+/** The kernel counts what it sends with the outer IPv4 header. */
+export function passedThrough({ packets, octets }: Passed): Passed {
+  return { packets, octets: Math.max(0, octets - packets * IPV4_HEADER_LENGTH) };
+}
+
+function lifetimeOf({ packets, octets }: SoftLimit) {
+  return { softPackets: packets, softOctets: octets };
+}
+
+function sum(one: Passed, other: Passed): Passed {
+  return { packets: one.packets + other.packets, octets: one.octets + other.octets };
+}
+
+function sumOfFailures(one: StateFailures, other: StateFailures): StateFailures {
+  return {
+    tooOld: one.tooOld + other.tooOld,
+    replayed: one.replayed + other.replayed,
+    notAuthentic: one.notAuthentic + other.notAuthentic,
+  };
+}
