@@ -254,7 +254,7 @@ export class HomeKeyExchange {
   }
 
   #perform(effect: ResponderEffect): void {
-    const { send, sendKeepalive, log } = this.#parts;
+    const { send, sendKeepalive } = this.#parts;
     if (effect.kind === "send") send({ ...effect, remote: effect.path.remote });
     else if (effect.kind === "keepalive") sendKeepalive(effect.path.remote);
     else if (effect.kind === "session") {

@@ -424,7 +424,10 @@ export class TunnelServer implements MeteredServer {
     const home = this.#homes.get(tunnel);
     if (home === undefined) return;
     home.advertisedChange = change;
-    if (home.isTranslated && home.stated === address) return this.#advertisedInside(home);
+    if (home.isTranslated && home.stated === address) {
+      this.#advertisedInside(home);
+      return;
+    }
     home.stated = address;
     const source = this.#sourceOf(tunnel);
     const port = source?.address === address ? source.port : UDP_ENCAPSULATION_PORT;
@@ -437,7 +440,8 @@ export class TunnelServer implements MeteredServer {
     const { name } = home.config;
     const source = this.#sourceOf(name) ?? this.#table.statusOf(name)?.endpoint;
     if (source === undefined || !this.#isUsable(source)) {
-      return this.#refuse(home, "address-not-allowed");
+      this.#refuse(home, "address-not-allowed");
+      return;
     }
     home.isTranslated = true;
     this.#moveTo(home, source);
