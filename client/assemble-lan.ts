@@ -70,9 +70,9 @@ export function assembleFirewall(
     interfaceName: tunnel.interfaceName,
     nft: (input) => runProgramOnce({ command: ["nft", "-f", "-"], input, timeoutMs: NFT_TIMEOUT }),
     marker: {
-      exists: () => readTextFile(file) !== undefined,
-      // The table stands without; it is only not taken down should `firewall = false` follow a crash.
-      set: () => void reported(report, () => replaceFile(file, "")),
+      read: () => readTextFile(file)?.trim(),
+      // The table stands without; it is only not taken down should `firewall = false` follow.
+      write: (name) => void reported(report, () => replaceFile(file, `${name}\n`)),
       remove: () => void reported(report, () => removeFile(file)),
     },
     log,

@@ -46,9 +46,8 @@ export function assemble(config: ClientConfig, log: Logger): Task[] {
         );
         const socket = closers.add(new RouteSocket());
         const links = openTunnelLinks(socket);
-        // Before there is a tunnel, and until there is none any more.
-        const firewall = closers.add(assembleFirewall(config, { state, health, log }));
-        await firewall.open();
+        // Before there is a tunnel.
+        await assembleFirewall(config, { state, health, log }).open();
         const dataPlane = await openDataPlane(config.dataPlane, {
           owner: "client",
           local: undefined,

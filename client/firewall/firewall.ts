@@ -1,6 +1,7 @@
 /**
- * Puts the firewall up before the tunnel, and takes it down after it. When the daemon is killed it stands: what was
- * shut stays shut until the daemon is back.
+ * Puts the firewall up before the tunnel. It stands when the daemon is killed, so that what was shut stays shut, and also
+ * when it ends well: the connection tracking that it causes would begin anew with the next start, and refuse what belongs
+ * to connections that live on. It judges nothing but what comes out of the tunnel's interface, which is gone by then.
  */
 
 import { SystemError } from "../../common/errors.ts";
@@ -20,14 +21,17 @@ export interface FirewallParts {
   readonly interfaceName: string;
   /** Runs nft(8) on a text. Rejects with `SystemError` `ENOENT` when there is no nft. */
   readonly nft: (ruleset: string) => Promise<NftOutcome>;
-  /** Remembers over restarts whether our table may stand. */
-  readonly marker: { exists(): boolean; set(): void; remove(): void };
+  /** Remembers over restarts that our table may stand: the name of the tunnel's interface, or nothing in old ones. */
+  readonly marker: {
+    read(): string | undefined;
+    write(interfaceName: string): void;
+    remove(): void;
+  };
   readonly log: Logger;
 }
 
 export class HomeFirewall {
   readonly #parts: FirewallParts;
-  #stands = false;
 
   constructor(parts: FirewallParts) {
     this.#parts = parts;
@@ -36,27 +40,20 @@ export class HomeFirewall {
   /** Rejects with `SystemError`: without the firewall that was asked for there is no tunnel. */
   async open(): Promise<void> {
     const { config, interfaceName, marker, log } = this.#parts;
-    if (!config.enabled) {
-      // One may stand from a time when it was wanted, of a daemon that was killed.
-      if (marker.exists()) await this.#remove();
-      return;
+    // One may stand from a time when it was wanted, or the tunnel's interface was called otherwise.
+    const standing = marker.read();
+    if (standing !== undefined) {
+      const former = standing === "" ? interfaceName : standing;
+      if (!config.enabled || former !== interfaceName) {
+        await this.#load(firewallRemoval(former), "remove the firewall");
+        marker.remove();
+      }
     }
-    marker.set();
+    if (!config.enabled) return;
+    marker.write(interfaceName);
     await this.#load(firewallRuleset({ interfaceName, open: config.open }), "install the firewall");
-    this.#stands = true;
     const facts = { table: `inet ${firewallTable(interfaceName)}`, openPorts: config.open.length };
     log.info(facts, "firewall stands: what comes unasked is dropped");
-  }
-
-  async close(): Promise<void> {
-    if (this.#stands) await this.#remove();
-  }
-
-  async #remove(): Promise<void> {
-    const { interfaceName, marker } = this.#parts;
-    await this.#load(firewallRemoval(interfaceName), "remove the firewall");
-    this.#stands = false;
-    marker.remove();
   }
 
   async #load(ruleset: string, operation: string): Promise<void> {

@@ -7,9 +7,9 @@ import { openLog } from "../../../common/runtime/log.ts";
 
 const GOOD: NftOutcome = { status: 0, stderr: "" };
 
-const setUp = (enabled: boolean, options: { marked?: boolean; outcome?: NftOutcome } = {}) => {
+const setUp = (enabled: boolean, options: { marked?: string; outcome?: NftOutcome } = {}) => {
   const loaded: string[] = [];
-  const state = { marked: options.marked ?? false };
+  const state: { marked: string | undefined } = { marked: options.marked };
   const firewall = new HomeFirewall({
     config: { enabled, open: [] },
     interfaceName: "ht0",
@@ -18,12 +18,12 @@ const setUp = (enabled: boolean, options: { marked?: boolean; outcome?: NftOutco
       return Promise.resolve(options.outcome ?? GOOD);
     },
     marker: {
-      exists: () => state.marked,
-      set: () => {
-        state.marked = true;
+      read: () => state.marked,
+      write: (name) => {
+        state.marked = name;
       },
       remove: () => {
-        state.marked = false;
+        state.marked = undefined;
       },
     },
     log: openLog({ level: "error", format: "json" }),
@@ -32,35 +32,40 @@ const setUp = (enabled: boolean, options: { marked?: boolean; outcome?: NftOutco
 };
 
 describe("the home's firewall", () => {
-  it("stands from open to close", async () => {
-    const { firewall, loaded, state } = setUp(true);
+  it("is put up whole, and remembered", async () => {
+    const { firewall, loaded, state } = setUp(true, { marked: "ht0" });
     await firewall.open();
     expect(loaded).toEqual([firewallRuleset({ interfaceName: "ht0", open: [] })]);
-    expect(state.marked).toBe(true);
-    await firewall.close();
-    expect(loaded[1]).toBe("table inet hometun {}\ndelete table inet hometun\n");
-    expect(state.marked).toBe(false);
+    expect(state.marked).toBe("ht0");
+  });
+
+  it("of an interface that was renamed is taken down first", async () => {
+    const { firewall, loaded, state } = setUp(true, { marked: "ht7" });
+    await firewall.open();
+    expect(loaded).toEqual([
+      "table inet hometun-ht7 {}\ndelete table inet hometun-ht7\n",
+      firewallRuleset({ interfaceName: "ht0", open: [] }),
+    ]);
+    expect(state.marked).toBe("ht0");
   });
 
   it("touches nothing when it is off", async () => {
     const { firewall, loaded } = setUp(false);
     await firewall.open();
-    await firewall.close();
     expect(loaded).toEqual([]);
   });
 
-  it("that is switched off after a crash is taken down", async () => {
-    const { firewall, loaded, state } = setUp(false, { marked: true });
+  it.each(["ht0", ""])("that is switched off is taken down: %j", async (marked) => {
+    const { firewall, loaded, state } = setUp(false, { marked });
     await firewall.open();
     expect(loaded).toEqual(["table inet hometun {}\ndelete table inet hometun\n"]);
-    expect(state.marked).toBe(false);
+    expect(state.marked).toBeUndefined();
   });
 
   it("that nft refuses fails with nft's own words", async () => {
     const outcome = { status: 1, stderr: "Error: Could not process rule: Operation not permitted" };
     const { firewall, loaded } = setUp(true, { outcome });
     await expect(firewall.open()).rejects.toThrow(/Operation not permitted; or set firewall/);
-    await firewall.close();
     expect(loaded).toHaveLength(1);
   });
 
@@ -69,7 +74,7 @@ describe("the home's firewall", () => {
       config: { enabled: true, open: [] },
       interfaceName: "ht0",
       nft: () => Promise.reject(new SystemError("run nft", "ENOENT")),
-      marker: { exists: () => false, set: () => undefined, remove: () => undefined },
+      marker: { read: () => undefined, write: () => undefined, remove: () => undefined },
       log: openLog({ level: "error", format: "json" }),
     });
     await expect(firewall.open()).rejects.toThrow(
