@@ -1,7 +1,7 @@
 /**
  * What the kernel drops at UDP port 4500 before it is queued, so that it takes no room from the homes' packets there and
- * no time from us: what is too short for an SPI (RFC 3948's keepalives among it, which nobody needs to hear), what says
- * to be IKE and is not, and a part of the IKE that strangers send when there is too much of it.
+ * no time from us: what says to be IKE and is not, and a part of the IKE that strangers send when there is too much of
+ * it. What is too short for an SPI is let through, to be counted.
  */
 
 import { filterProgram, type Instruction } from "./packet-filter.ts";
@@ -10,6 +10,7 @@ import type { Slab } from "./slab.ts";
 // Instructions of classic BPF, linux/bpf_common.h.
 const LOAD_WORD = 0x20;
 const LOAD_OCTET = 0x30;
+const LOAD_LENGTH = 0x80;
 const JUMP_IF_EQUAL = 0x15;
 const JUMP_IF_GREATER = 0x25;
 const RETURN = 0x06;
@@ -20,7 +21,8 @@ const NOTHING = 0;
 
 // Offsets from the UDP header, where a filter of a UDP socket begins to count.
 const PAYLOAD = 8;
-const IKE = PAYLOAD + 4; // behind the non-ESP marker
+const SPI_LENGTH = 4;
+const IKE = PAYLOAD + SPI_LENGTH; // behind the non-ESP marker
 const RESPONDER_SPI = IKE + 8;
 const VERSION = IKE + 17;
 const EXCHANGE = IKE + 18;
@@ -37,9 +39,11 @@ export interface IkeShares {
   readonly rest: number;
 }
 
-/** The program for `SO_ATTACH_FILTER`. A packet too short for what is looked at is dropped by the kernel's own rule. */
+/** The program for `SO_ATTACH_FILTER`. IKE too short for what is looked at is dropped by the kernel's own rule. */
 export function udpEncapsulationFilter({ unknown, rest }: IkeShares): Slab {
   const instructions: Instruction[] = [
+    [LOAD_LENGTH, 0, 0, 0],
+    [JUMP_IF_GREATER, 0, 16, PAYLOAD + SPI_LENGTH - 1], // short: keep
     [LOAD_WORD, 0, 0, PAYLOAD],
     [JUMP_IF_EQUAL, 0, 14, 0], // an SPI: keep
     [LOAD_OCTET, 0, 0, VERSION],
