@@ -26,7 +26,7 @@ import { NotifyType } from "./wire/payloads/notify.ts";
 const FIRST_PAUSE_MS = 1_000;
 const LONGEST_PAUSE_MS = 60_000;
 /** Strangers can send hints: they make us try anew this often. A gateway may begin anew more than once. */
-const HINT_LIMIT: RateLimit = { rate: 1 / 10, burst: 5 };
+const HINT_LIMIT: RateLimit = { rate: 1 / 2, burst: 5 };
 /** RFC 4478: authenticate again when this part of the time has passed, long before it is over. */
 const REAUTHENTICATE_AT = 0.8;
 
