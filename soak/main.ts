@@ -2,7 +2,8 @@
  * `npm run soak`: does again and again what a home goes through in years, and says whether it stood it.
  *
  *     npm run soak -- crashes [COUNT] [--keys ikev2|manual] [--seed NUMBER]
- *     npm run soak -- changes [COUNT] [--keys ikev2|manual]
+ *     npm run soak -- changes [COUNT] [--keys ikev2|manual] [--seed NUMBER]
+ *     npm run soak -- flood [SECONDS] [--rate NUMBER]
  *
  * Needs root, for network namespaces. Ends with status 0 when all held, else 1.
  */
@@ -14,12 +15,16 @@ import { canUseNamespaces } from "../test/support/namespace.ts";
 import { daemonsAreBuilt } from "../test/support/tunnel-lab.ts";
 import { type ChangeSoakOutcome, growth, soakChanges } from "./change-soak.ts";
 import { type CrashSoakOutcome, type SoakKeys, soakCrashes } from "./crash-soak.ts";
+import { type FloodResult, soakFlood } from "./flood-soak.ts";
 import type { Memory } from "./memory.ts";
 import { median, quantile } from "./numbers.ts";
 import { Progress } from "./progress.ts";
 
 /** From the first tenth of the changes after the warm-up to the last. */
 const MOST_GROWTH = 0.01;
+
+/** Of the homes' packets, while others flood the server. */
+const MOST_LOSS = 0.01;
 
 const program = new Command("soak");
 const keys = () =>
@@ -76,6 +81,17 @@ program
     if (!tellChanges(outcome)) process.exitCode = 1;
   });
 
+program
+  .command("flood")
+  .description("sends bad packets of every kind to the server while homes carry traffic")
+  .argument("[seconds]", "of each kind", wholeNumber, 10)
+  .option("--rate <number>", "packets a second", wholeNumber, 100_000)
+  .action(async (seconds: number, { rate }: { rate: number }) => {
+    say(`${formatCount(rate)} bad packets a second, ${seconds} s of each kind`);
+    const results = await soakFlood({ rate, seconds, onFlood: tellFlood });
+    if (results.some(({ loss }) => Math.max(loss.udp, loss.esp) >= MOST_LOSS)) process.exitCode = 1;
+  });
+
 if (canUseNamespaces({ tun: true }) && daemonsAreBuilt()) {
   await program.parseAsync();
 } else {
@@ -95,6 +111,11 @@ function tellCrashes({ recoveries, wire }: CrashSoakOutcome): boolean {
   say(`${formatCount(wire.packets)} ESP packets under ${formatCount(wire.associations)} SPIs`);
   say(`${wire.repeated.length} repeated, ${wire.clear} in clear, ${wire.missed} not recorded`);
   for (const repeated of wire.repeated.slice(0, 10)) say(`  repeated: ${repeated}`);
+  const slowest = recoveries.toSorted((a, b) => b.ms - a.ms).slice(0, 5);
+  const worst = slowest.map(
+    (each) => `${formatDuration(each.ms)} (${each.victim}, ${each.number})`,
+  );
+  say(`slowest: ${worst.join(", ")}`);
   return wire.repeated.length === 0 && wire.clear === 0 && wire.missed === 0;
 }
 
@@ -114,6 +135,13 @@ function tellChanges(outcome: ChangeSoakOutcome): boolean {
     if (heap >= MOST_GROWTH || resident >= MOST_GROWTH) isFlat = false;
   }
   return isFlat;
+}
+
+function tellFlood({ kind, rate, loss, confirmedInMs, load }: FloodResult): void {
+  say(
+    `${kind}: ${formatCount(Math.round(rate))}/s; lost ${percent(loss.udp)} over UDP, ${percent(loss.esp)} over protocol 50; ` +
+      `a move confirmed in ${formatDuration(confirmedInMs)}; server ${Math.round(100 * load)} % of a processor`,
+  );
 }
 
 function describeMemory(memory: Memory | undefined): string {
