@@ -20,6 +20,7 @@ export interface Ipv6Prefix {
 export const IPV4_LENGTH = 4; // octets
 export const IPV6_LENGTH = 16; // octets
 const COLON = 0x3a;
+const DOT = 0x2e;
 const DIGIT_ZERO = 0x30;
 const DIGIT_NINE = 0x39;
 const LETTER_A = 0x61;
@@ -41,8 +42,16 @@ export function parseIpv4(text: string): Ipv4Address {
   return text as Ipv4Address;
 }
 
+/** Four octets. */
 export function ipv4Octets(address: Ipv4Address): Uint8Array {
-  return Uint8Array.from(address.split("."), Number);
+  const octets = new Uint8Array(IPV4_LENGTH);
+  let place = 0;
+  for (let i = 0; i < address.length; i++) {
+    const code = address.charCodeAt(i);
+    if (code === DOT) place += 1;
+    else octets[place] = 10 * (octets[place] ?? 0) + code - DIGIT_ZERO;
+  }
+  return octets;
 }
 
 /** Sixteen octets to RFC 5952 text: lower case, the longest run of two or more zero groups as `::`. */

@@ -2,8 +2,10 @@ import fc from "fast-check";
 import { describe, expect, it, test } from "vitest";
 import { MalformedError } from "../../../common/errors.ts";
 import {
+  formatIpv4,
   formatIpv6,
   formatIpv6Prefix,
+  ipv4Octets,
   ipv6Octets,
   isInPrefix,
   parseIpv4,
@@ -84,3 +86,13 @@ test.each(["1.2.3", "1.2.3.4.5", "01.2.3.4", "256.1.1.1", "1.2.3.4 ", ""])(
     expect(() => parseIpv4(text)).toThrow(MalformedError);
   },
 );
+
+test("IPv4 text survives any octets both ways", () => {
+  fc.assert(
+    fc.property(fc.uint8Array({ minLength: 4, maxLength: 4 }), (octets) => {
+      const text = formatIpv4(octets);
+      expect(parseIpv4(text)).toBe(text);
+      expect(ipv4Octets(text)).toEqual(octets);
+    }),
+  );
+});
