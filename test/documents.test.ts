@@ -19,6 +19,10 @@ const documents = readdirSync(ROOT, { withFileTypes: true })
   )
   .filter((name) => name.endsWith(".md"));
 
+/** Files and folders as prose names them: `common/nd/`, `test/netns/restart.test.ts`. */
+const SOURCE_PATH =
+  /`((?:bench|client|common|demo|docs|examples|man|packaging|server|systemd|test|tools)\/[A-Za-z0-9./_-]*)`/g;
+
 /** Text that is no example. */
 const proseOf = (markdown: string) =>
   markdown
@@ -52,6 +56,11 @@ describe("a document", () => {
       return anchor !== undefined && !anchorsOf(read(file)).includes(anchor);
     });
     expect(dead).toEqual([]);
+  });
+
+  it.each(documents)("%s names files of the project that exist", (document) => {
+    const named = [...read(document).matchAll(SOURCE_PATH)].map(([, path = ""]) => path);
+    expect(named.filter((path) => !existsSync(join(ROOT, path)))).toEqual([]);
   });
 
   it("is one of several, with links to look after", () => {
