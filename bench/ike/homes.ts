@@ -1,0 +1,137 @@
+/**
+ * Plays many homes that connect at once, each with hometun's own initiator and a UDP socket of its own.
+ *
+ *     node --import tsx bench/ike/homes.ts PLAN
+ *
+ * Says `ready`, begins when a line comes, and answers with a line of JSON when every home has its keys. The tunnels
+ * stand until its standard input ends. ESP that comes is not opened: only handshakes are measured.
+ */
+
+import { createPrivateKey, createPublicKey, randomBytes, randomInt } from "node:crypto";
+import { createSocket } from "node:dgram";
+import { once } from "node:events";
+import { readFileSync } from "node:fs";
+import { createInterface } from "node:readline";
+import { systemClock } from "../../common/adapters/system-clock.ts";
+import type { Credential, Trust } from "../../common/ikev2/authentication.ts";
+import { DEFAULT_SETTINGS } from "../../common/ikev2/default-settings.ts";
+import { identificationOf } from "../../common/ikev2/identity.ts";
+import {
+  IkeInitiator,
+  type InitiatorEffect,
+  type InitiatorInput,
+} from "../../common/ikev2/ike-initiator.ts";
+import { parseIpv4 } from "../../common/ip/address.ts";
+import { Driver } from "../../common/runtime/drive.ts";
+import type { HomesPlan, HomesReport, PlannedHome } from "./plan.ts";
+
+const IKE_PORT = 500;
+const ENCAPSULATION_PORT = 4500;
+const MARKER_LENGTH = 4; // octets, RFC 3948 section 2.2
+const INTERFACE_ID = Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 2);
+const SMALLEST_SPI = 256;
+const SPI_END = 2 ** 32;
+const QUARTERS = [0.25, 0.5, 0.75, 1];
+
+const plan: HomesPlan = JSON.parse(readFileSync(process.argv[2] ?? "", "utf8"));
+const clock = systemClock();
+const ports = {
+  random: (count: number) => new Uint8Array(randomBytes(count)),
+  allocateSpi: () => randomInt(SMALLEST_SPI, SPI_END),
+};
+const remote = { address: parseIpv4(plan.server), port: IKE_PORT };
+
+/** Returns what makes it begin. `up` is called when the home has keys. */
+async function openHome(home: PlannedHome, up: () => void): Promise<() => void> {
+  const socket = createSocket("udp4");
+  socket.bind(0, home.address);
+  await once(socket, "listening");
+  const local = { address: parseIpv4(home.address), port: socket.address().port };
+  const core = new IkeInitiator(
+    {
+      identity: identificationOf(home.identity),
+      peerIdentity: identificationOf(plan.serverIdentity),
+      ...beliefOf(home),
+      link: { interfaceId: INTERFACE_ID, fallback: plan.fallback },
+      initialContact: true,
+    },
+    DEFAULT_SETTINGS,
+    ports,
+  );
+  let isUp = false;
+  const perform = (effect: InitiatorEffect): void => {
+    if (effect.kind === "send") {
+      const { message, encapsulated, path } = effect;
+      const datagram = encapsulated ? withMarker(message) : message;
+      socket.send(datagram, path.remote.port, path.remote.address);
+    } else if (effect.kind === "session") {
+      const { kind } = effect.effect;
+      if (kind === "child-created" && !isUp) {
+        isUp = true;
+        up();
+      } else if (kind === "closed" || kind === "child-refused") {
+        process.stderr.write(`${home.identity}: ${JSON.stringify(effect.effect)}\n`);
+      }
+    }
+  };
+  const driver = new Driver<InitiatorInput, InitiatorEffect>({ core, clock, perform });
+  socket.on("message", (datagram, { port }) => {
+    const encapsulated = port === ENCAPSULATION_PORT;
+    if (encapsulated && datagram.readUInt32BE(0) !== 0) return; // ESP
+    const message = Uint8Array.from(encapsulated ? datagram.subarray(MARKER_LENGTH) : datagram);
+    const path = { local, remote: { address: remote.address, port } };
+    driver.feed({ kind: "message", message, path, encapsulated, wallTime: clock.wall() });
+  });
+  return () => driver.feed({ kind: "start", path: { local, remote } });
+}
+
+function beliefOf({ privateKey }: PlannedHome): { credential: Credential; trust: Trust } {
+  if (privateKey === undefined || plan.serverPublicKey === undefined) {
+    const key = new TextEncoder().encode(plan.sharedKey);
+    return { credential: { kind: "shared-key", key }, trust: { kind: "shared-key", key } };
+  }
+  const pem = `-----BEGIN PUBLIC KEY-----\n${plan.serverPublicKey}\n-----END PUBLIC KEY-----\n`;
+  const credential = { privateKey: createPrivateKey(privateKey), certificates: [] };
+  return {
+    credential: { kind: "private-key", ...credential },
+    trust: { kind: "public-keys", publicKeys: [createPublicKey(pem)] },
+  };
+}
+
+function withMarker(message: Uint8Array): Uint8Array {
+  const datagram = new Uint8Array(MARKER_LENGTH + message.length);
+  datagram.set(message, MARKER_LENGTH);
+  return datagram;
+}
+
+const upAt: number[] = [];
+let beganAt = 0;
+let cpuBefore = process.cpuUsage();
+const starts = await Promise.all(
+  plan.homes.map((home) =>
+    openHome(home, () => {
+      upAt.push(performance.now() - beganAt);
+      if (upAt.length === plan.homes.length) report();
+    }),
+  ),
+);
+
+function report(): void {
+  const { user, system } = process.cpuUsage(cpuBefore);
+  const answer: HomesReport = {
+    seconds: (upAt.at(-1) ?? 0) / 1_000,
+    quartilesMs: QUARTERS.map((part) => Math.round(upAt[Math.ceil(part * upAt.length) - 1] ?? 0)),
+    tunnels: upAt.length,
+    cpuSeconds: (user + system) / 1e6,
+  };
+  process.stdout.write(`${JSON.stringify(answer)}\n`);
+}
+
+const lines = createInterface({ input: process.stdin });
+lines.once("line", () => {
+  cpuBefore = process.cpuUsage();
+  beganAt = performance.now();
+  for (const start of starts) start();
+});
+lines.once("close", () => process.exit());
+process.stdout.write("ready\n");

@@ -1,0 +1,168 @@
+/**
+ * `npm run bench:ike`: many homes that negotiate their keys connect at once to one server, hometun's and charon's.
+ *
+ *     ┌ homes ───────────────────────┐                     ┌ server ───────────────────┐
+ *     │ 198.18.1.0, 198.18.1.1, ...  ── 203.0.113.0/24 ──── 203.0.113.1                │
+ *     │ hometun's initiators         │                     │ hometun-server, or charon │
+ *     └──────────────────────────────┘                     └───────────────────────────┘
+ *
+ *     npm run bench:ike -- [--homes 1000] [--rounds 3] [--publish]
+ *
+ * The same process plays the homes against both, so that the difference is the servers'. bench/README.md
+ */
+
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpus, tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { parseArgs } from "node:util";
+import { formatTable } from "../../common/text/table.ts";
+import { canUseNamespaces, eventually, Lab } from "../../test/support/namespace.ts";
+import type { HomesReport } from "./plan.ts";
+import { SERVER, type Server, startCharon, startHometun } from "./servers.ts";
+
+const HOMES = resolve(import.meta.dirname, "homes.ts");
+const DOCUMENT = resolve(import.meta.dirname, "../../docs/benchmarks.md");
+const [BEGIN, END] = ["<!-- ike: begin -->", "<!-- ike: end -->"];
+const PATIENCE_MS = 180_000;
+const TICKS_A_SECOND = 100; // USER_HZ, proc(5)
+
+const SUBJECTS = ["hometun, PSK", "hometun, Ed25519", "charon, PSK"] as const;
+type Subject = (typeof SUBJECTS)[number];
+
+interface Result {
+  readonly subject: Subject;
+  readonly tunnelsPerSecond: number;
+  /** Of the server, milliseconds for each handshake. */
+  readonly cpuMs: number;
+  /** Of the server, KiB for each home. */
+  readonly memory: number;
+  readonly quartilesMs: readonly number[];
+}
+
+const { values } = parseArgs({
+  options: {
+    homes: { type: "string", default: "1000" },
+    rounds: { type: "string", default: "3" },
+    publish: { type: "boolean", default: false },
+  },
+});
+const count = Number(values.homes);
+
+if (!canUseNamespaces({ tun: true })) process.exit(1);
+const results: Result[] = [];
+for (let round = 1; round <= Number(values.rounds); round++) {
+  for (const subject of SUBJECTS) {
+    if (subject.startsWith("charon") && !hasCharon()) continue;
+    const result = await measure(subject);
+    results.push(result);
+    process.stdout.write(`${round} ${JSON.stringify(result)}\n`);
+  }
+}
+const table = tableOf(results);
+process.stdout.write(`\n${table}`);
+if (values.publish) publish(table);
+
+async function measure(subject: Subject): Promise<Result> {
+  const lab = new Lab();
+  const directory = mkdtempSync(join(tmpdir(), "hometun-bench-"));
+  let server: Server | undefined;
+  try {
+    const homes = await lab.namespace("homes");
+    const isp = await lab.namespace("server");
+    await lab.connect(homes, "wan", isp, "wan");
+    await Promise.all([
+      homes.run("ip addr add 203.0.113.254/24 dev wan; ip route add local 198.18.0.0/16 dev lo"),
+      isp.run(`ip addr add ${SERVER}/24 dev wan; ip route add 198.18.0.0/16 via 203.0.113.254`),
+    ]);
+    server = subject.startsWith("charon")
+      ? await startCharon(isp, directory, { count })
+      : await startHometun(isp, directory, {
+          count,
+          proof: subject === "hometun, PSK" ? "psk" : "ed25519",
+        });
+    const { pid, plan } = server;
+    writeFileSync(join(directory, "plan.json"), JSON.stringify(plan), { mode: 0o600 });
+    const argv = [process.execPath, "--import", "tsx", HOMES, join(directory, "plan.json")];
+    const playing = homes.spawn(argv);
+    await playing.line((line) => line === "ready", PATIENCE_MS);
+    const before = { cpu: cpuSeconds(pid), memory: residentKib(pid) };
+    playing.write("go\n");
+    const answer = await playing.line((line) => line.startsWith("{"), PATIENCE_MS);
+    const report: HomesReport = JSON.parse(answer);
+    const isUp = async () => ((await server?.tunnels()) === count ? true : undefined);
+    await eventually(isUp, PATIENCE_MS);
+    const after = { cpu: cpuSeconds(pid), memory: residentKib(pid) };
+    await playing.stop();
+    return {
+      subject,
+      tunnelsPerSecond: Math.round(count / report.seconds),
+      cpuMs: (1_000 * (after.cpu - before.cpu)) / count,
+      memory: (after.memory - before.memory) / count,
+      quartilesMs: report.quartilesMs,
+    };
+  } finally {
+    await server?.stop().catch(() => undefined);
+    await lab.dispose();
+    rmSync(directory, { recursive: true, force: true });
+  }
+}
+
+function hasCharon(): boolean {
+  const found = spawnSync("sh", ["-c", "command -v charon-systemd && command -v swanctl"]);
+  if (found.status !== 0) process.stderr.write("charon is missing: bench/README.md\n");
+  return found.status === 0;
+}
+
+/** utime and stime of all its threads, proc(5). */
+function cpuSeconds(pid: number): number {
+  const text = readFileSync(`/proc/${pid}/stat`, "utf8");
+  const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
+  return (Number(fields[11]) + Number(fields[12])) / TICKS_A_SECOND;
+}
+
+function residentKib(pid: number): number {
+  const text = readFileSync(`/proc/${pid}/status`, "utf8");
+  return Number(/^VmRSS:\s+(\d+)/m.exec(text)?.[1]);
+}
+
+/** The median of the rounds. */
+function tableOf(all: readonly Result[]): string {
+  const columns = [
+    { heading: "server" },
+    { heading: "tunnels/s", align: "right" },
+    { heading: "half of them after", align: "right" },
+    { heading: "server's CPU a tunnel", align: "right" },
+    { heading: "memory a tunnel", align: "right" },
+  ] as const;
+  const rows = SUBJECTS.filter((subject) => all.some((each) => each.subject === subject)).map(
+    (subject) => {
+      const mine = all.filter((each) => each.subject === subject);
+      const of = (pick: (result: Result) => number) => median(mine.map(pick));
+      return [
+        subject,
+        of(({ tunnelsPerSecond }) => tunnelsPerSecond).toFixed(0),
+        `${(of(({ quartilesMs }) => quartilesMs[1] ?? 0) / 1_000).toFixed(1)} s`,
+        `${of(({ cpuMs }) => cpuMs).toFixed(2)} ms`,
+        `${of(({ memory }) => memory).toFixed(1)} KiB`,
+      ];
+    },
+  );
+  return formatTable(columns, rows);
+}
+
+function median(numbers: readonly number[]): number {
+  const sorted = [...numbers].sort((a, b) => a - b);
+  return sorted[Math.floor(sorted.length / 2)] ?? Number.NaN;
+}
+
+/** Puts the table between its markers; bench/bench.py has others. */
+function publish(text: string): void {
+  const document = readFileSync(DOCUMENT, "utf8");
+  const [head, rest] = document.split(BEGIN);
+  const tail = rest?.split(END)[1];
+  if (head === undefined || tail === undefined) throw new Error(`no ${BEGIN} in ${DOCUMENT}`);
+  const machine = `${cpus().length} × ${cpus()[0]?.model}, Node ${process.versions.node}`;
+  const body = `${count} homes at once, ${machine}, ${new Date().toISOString().slice(0, 10)}:`;
+  writeFileSync(DOCUMENT, `${head}${BEGIN}\n${body}\n\n\`\`\`\n${text}\`\`\`\n${END}${tail}`);
+}

@@ -1,0 +1,186 @@
+/** The two servers that homes connect to, each in the namespace it is given. */
+
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { askControl } from "../../common/adapters/control-socket.ts";
+import { newPrivateKey, publicKeyText } from "../../common/adapters/key-files.ts";
+import { valueOfReply } from "../../common/runtime/command-line.ts";
+import { homeFileText, serverFileText } from "../../server/home-file.ts";
+import type { ServerStatus } from "../../server/status.ts";
+import { eventually, type Namespace, type Running } from "../../test/support/namespace.ts";
+import type { HomesPlan, PlannedHome } from "./plan.ts";
+
+const PROGRAM = resolve(import.meta.dirname, "../../dist/server/main.js");
+const OWNER_ONLY = { mode: 0o600 };
+const START_MS = 120_000;
+export const SERVER = "203.0.113.1";
+const IDENTITY = "isp.example";
+export const SHARED_KEY = "the same for all, since this is a benchmark";
+/** The network for benchmarks, RFC 2544. */
+const NETWORK = [198, 18];
+
+export interface Server {
+  readonly pid: number;
+  /** What the homes need to know. */
+  readonly plan: HomesPlan;
+  /** Tunnels that stand, as the server says. */
+  tunnels(): Promise<number>;
+  stop(): Promise<void>;
+}
+
+export type Proof = "psk" | "ed25519";
+
+/** Our own, as it is installed; an interface and a route for each home included. */
+export async function startHometun(
+  namespace: Namespace,
+  directory: string,
+  options: { readonly count: number; readonly proof: Proof },
+): Promise<Server> {
+  const { count, proof } = options;
+  const homes = join(directory, "homes");
+  mkdirSync(homes);
+  const keyFile = join(directory, "server-key.pem");
+  const pskFile = join(directory, "psk");
+  const serverKey = newPrivateKey();
+  writeFileSync(keyFile, serverKey, OWNER_ONLY);
+  writeFileSync(pskFile, SHARED_KEY, OWNER_ONLY);
+  const planned = plannedHomes(count, proof);
+  for (const [index, { identity, privateKey }] of planned.entries()) {
+    const name = `home-${index}`;
+    const text = homeFileText({
+      name,
+      prefixes: [`2001:db8:${index.toString(16)}::/56`],
+      identity,
+      proof:
+        privateKey === undefined
+          ? { kind: "shared-key", file: pskFile }
+          : { kind: "public-key", publicKey: publicKeyText(privateKey) },
+    });
+    writeFileSync(join(homes, `${name}.toml`), text, OWNER_ONLY);
+  }
+  const file = join(directory, "server.toml");
+  const socket = join(directory, "server.sock");
+  const places = `state-directory = "${directory}/state"\ncontrol-socket = "${socket}"\n`;
+  const plan = { address: SERVER, homes, identity: IDENTITY, privateKeyFile: keyFile };
+  writeFileSync(file, `data-plane = "userspace"\n${places}${serverFileText(plan)}`, OWNER_ONLY);
+  const running = namespace.spawn([process.execPath, PROGRAM, "run", "-c", file]);
+  const status = async (limit?: number) =>
+    valueOfReply<ServerStatus>(
+      await askControl(socket, {
+        command: "status",
+        homes: limit === undefined ? {} : { limit },
+      }),
+    );
+  const up = await untilStarted(running, () => status(0));
+  return {
+    pid: up.pid,
+    plan: {
+      server: SERVER,
+      serverIdentity: IDENTITY,
+      sharedKey: SHARED_KEY,
+      fallback: false,
+      ...(proof === "psk" ? {} : { serverPublicKey: publicKeyText(serverKey) }),
+      homes: planned,
+    },
+    async tunnels() {
+      const all = await status();
+      return all.homes.filter(({ keys }) => keys?.state === "established").length;
+    },
+    stop: () => running.stop(),
+  };
+}
+
+/** strongSwan's, with ESP in userspace too, and one interface for all. */
+export async function startCharon(
+  namespace: Namespace,
+  directory: string,
+  options: { readonly count: number },
+): Promise<Server> {
+  const vici = join(directory, "vici");
+  const config = join(directory, "strongswan.conf");
+  const swanctlConfig = join(directory, "swanctl.conf");
+  writeFileSync(config, charonText(vici));
+  writeFileSync(swanctlConfig, SWANCTL, OWNER_ONLY);
+  const command = "mount -t tmpfs none /run && exec charon-systemd";
+  const running = namespace.spawn(["unshare", "-m", "sh", "-c", command], {
+    env: { STRONGSWAN_CONF: config, SWANCTL_DIR: directory },
+  });
+  const env = ["env", `STRONGSWAN_CONF=${config}`, `SWANCTL_DIR=${directory}`];
+  const swanctl = (...args: string[]) =>
+    namespace.run([...env, "swanctl", ...args, "--uri", `unix://${vici}`]);
+  await untilStarted(running, () => swanctl("--load-all", "--file", swanctlConfig));
+  return {
+    pid: running.pid ?? 0,
+    plan: {
+      server: SERVER,
+      serverIdentity: IDENTITY,
+      sharedKey: SHARED_KEY,
+      fallback: true,
+      homes: plannedHomes(options.count, "psk"),
+    },
+    async tunnels() {
+      const [, total = "0"] = /IKE_SAs: (\d+) total/.exec(await swanctl("--stats")) ?? [];
+      return Number(total);
+    },
+    stop: () => running.stop(),
+  };
+}
+
+function charonText(vici: string): string {
+  return `charon-systemd {
+    load_modular = no
+    load = random nonce aesni aes sha2 hmac kdf gcm openssl kernel-libipsec kernel-netlink socket-default vici
+    plugins { vici { socket = unix://${vici} } }
+    filelog { stderr { default = 0 } }
+    journal { default = -1 }
+  }
+  swanctl { }
+  `;
+}
+
+const SWANCTL = `
+  connections {
+    homes {
+      version = 2
+      proposals = aes256gcm16-prfsha256-x25519
+      pools = inner
+      encap = yes
+      local { auth = psk
+        id = ${IDENTITY} }
+      remote { auth = psk
+        id = *.homes.example }
+      children {
+        net {
+          local_ts = ::/0
+          esp_proposals = aes256gcm16
+        }
+      }
+    }
+  }
+  pools {
+    inner { addrs = 2001:db8::/64 }
+  }
+  secrets {
+    ike { secret = "${SHARED_KEY}" }
+  }
+`;
+
+function plannedHomes(count: number, proof: Proof): PlannedHome[] {
+  return Array.from({ length: count }, (_, index) => ({
+    identity: `home-${index}.homes.example`,
+    address: [...NETWORK, 1 + (index >> 8), index & 0xff].join("."),
+    ...(proof === "psk" ? {} : { privateKey: newPrivateKey() }),
+  }));
+}
+
+/** Throws with what it said when it ends instead. */
+async function untilStarted<T>(running: Running, ask: () => Promise<T>): Promise<T> {
+  let hasEnded = false;
+  void running.exited.then(() => {
+    hasEnded = true;
+  });
+  return await eventually(async () => {
+    if (hasEnded) throw new Error(`the server ended:\n${running.stderr}`);
+    return await ask().catch(() => undefined);
+  }, START_MS);
+}
