@@ -57,7 +57,7 @@ export interface HomeKeyExchangeParts {
 export interface KeyExchangeListeners {
   /** The server gave a link, or a single address if that is all it can. */
   readonly onAssigned: (assignment: Assignment) => void;
-  /** There are keys where there were none. */
+  /** There are keys where there were none, or others of a new IKE SA. */
   readonly onKeyed: () => void;
 }
 
@@ -184,7 +184,8 @@ export class HomeKeyExchange {
         this.#associations.set(inbound.spi, { suite: inbound.suite, since });
         const fields = { suite: inbound.suite, replaces: effect.replaces };
         log[isFirst ? "info" : "debug"]({ spi: inbound.spi, ...fields }, "keys negotiated");
-        if (isFirst) this.#keyed();
+        // From a server that has begun anew too: it has not heard yet where we are.
+        if (isFirst || effect.replaces === undefined) this.#keyed();
         break;
       }
       case "child-outbound":

@@ -5,6 +5,7 @@
  *     npm run soak -- changes [COUNT] [--keys ikev2|manual] [--seed NUMBER]
  *     npm run soak -- flood [SECONDS] [--rate NUMBER]
  *
+ * Control-C ends the first of them early, and what was seen until then is judged.
  * Needs root, for network namespaces. Ends with status 0 when all held, else 1.
  */
 
@@ -42,9 +43,12 @@ program
     say(`${count} deaths, keys ${options.keys}, seed ${options.seed}`);
     const progress = new Progress("deaths", count);
     const soFar: number[] = [];
+    const interruption = new AbortController();
+    process.once("SIGINT", () => interruption.abort());
     const outcome = await soakCrashes({
       count,
       ...options,
+      signal: interruption.signal,
       onRecovery: ({ number, ms, memory }) => {
         soFar.push(ms);
         const worst = `worst ${formatDuration(Math.max(...soFar))}`;
@@ -98,7 +102,7 @@ if (canUseNamespaces({ tun: true }) && daemonsAreBuilt()) {
   process.exitCode = 1;
 }
 
-function tellCrashes({ recoveries, wire }: CrashSoakOutcome): boolean {
+function tellCrashes({ recoveries, wire, lost }: CrashSoakOutcome): boolean {
   for (const victim of ["server", "client", "both"] as const) {
     const times = recoveries.filter((each) => each.victim === victim).map(({ ms }) => ms);
     const [typical, late, worst] = [0.5, 0.99, 1].map((share) =>
@@ -116,7 +120,8 @@ function tellCrashes({ recoveries, wire }: CrashSoakOutcome): boolean {
     (each) => `${formatDuration(each.ms)} (${each.victim}, ${each.number})`,
   );
   say(`slowest: ${worst.join(", ")}`);
-  return wire.repeated.length === 0 && wire.clear === 0 && wire.missed === 0;
+  if (lost !== undefined) say(lost);
+  return lost === undefined && wire.repeated.length === 0 && wire.clear === 0 && wire.missed === 0;
 }
 
 function tellChanges(outcome: ChangeSoakOutcome): boolean {

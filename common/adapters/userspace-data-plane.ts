@@ -54,6 +54,7 @@ import {
   type TunnelName,
   type TunnelSpec,
 } from "../tunnel/tunnel.ts";
+import { ForgeryGuard } from "./forgery-guard.ts";
 import { IkeGate } from "./ike-gate.ts";
 import { EspSocket, endpointOf, type OutboundBatch, setDestination } from "./linux/esp-socket.ts";
 import { onReadable, type Readiness } from "./linux/libc.ts";
@@ -125,6 +126,7 @@ interface Carrier {
   readonly coalescer: Coalescer;
   readonly readiness: Readiness;
   readonly onPacket: (offset: number, length: number) => void;
+  readonly forgeries: ForgeryGuard;
   /** What the coalescer holds and writes is this tunnel's. */
   writingTo: UserspaceTunnel | undefined;
   /** An advertisement is among what was received in this batch. */
@@ -258,7 +260,8 @@ export class UserspaceDataPlane implements DataPlane, KeyedDataPlane {
   async close(): Promise<void> {
     await this.#remove([...this.#tunnels.keys()]);
     this.#ikeGate?.close();
-    for (const { socket, readiness } of this.#carriers.values()) {
+    for (const { socket, readiness, forgeries } of this.#carriers.values()) {
+      forgeries.close();
       readiness.close();
       socket.close();
     }
@@ -465,6 +468,7 @@ export class UserspaceDataPlane implements DataPlane, KeyedDataPlane {
       }),
       readiness: onReadable(socket.fd, () => this.#receive(carrier)),
       onPacket: (offset, length) => this.#open(carrier, offset, length),
+      forgeries: new ForgeryGuard(socket, this.#options.now),
       writingTo: undefined,
       advertised: false,
     };
@@ -636,7 +640,9 @@ export class UserspaceDataPlane implements DataPlane, KeyedDataPlane {
     const { tunnel, inbound } = association;
     const inner = inbound.open(memory, offset, length);
     if (inner < 0) {
-      tunnel.refuse(refusalOf(inner));
+      const reason = refusalOf(inner);
+      tunnel.refuse(reason);
+      if (reason === "not-authentic") carrier.forgeries.note(inbound.spi, tunnel);
       return;
     }
     this.#hear(association, carrier.socket);

@@ -15,9 +15,10 @@ describe.skipIf(skipped)("daemons that are killed while addresses change", () =>
   ])(
     "with keys $keys come back each time, repeat nothing and show nothing",
     async (plan) => {
-      const { recoveries, wire } = await soakCrashes({ ...plan, seed: 5 });
+      const { recoveries, wire, lost } = await soakCrashes({ ...plan, seed: 5 });
       const times = recoveries.map(({ victim, ms }) => `${victim} ${Math.round(ms)} ms`);
       process.stdout.write(`${plan.keys}: back after ${times.join(", ")}\n`);
+      expect(lost).toBeUndefined();
       expect(recoveries).toHaveLength(plan.count);
       expect(wire.packets).toBeGreaterThan(20 * plan.count);
       expect(wire).toMatchObject({ repeated: [], clear: 0, missed: 0 });

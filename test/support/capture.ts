@@ -52,7 +52,7 @@ export class Capture {
     filter = "",
   ): Promise<Capture> {
     const file = join(directory, `${interfaceName}-${randomBytes(3).toString("hex")}.pcap`);
-    const command = `exec tcpdump --immediate-mode -Z root -U -n -s 0 -i ${interfaceName} -w ${file} ${filter} 2>&1`;
+    const command = `exec tcpdump --immediate-mode -B 16384 -Z root -U -n -s 0 -i ${interfaceName} -w ${file} ${filter} 2>&1`;
     const tcpdump = namespace.spawn(["sh", "-c", command]);
     await tcpdump.line((line) => line.includes("listening on"));
     return new Capture(file, tcpdump);

@@ -8,6 +8,7 @@
 
 import { formatIpv4, type Ipv4Address, ipv4Octets } from "../../ip/address.ts";
 import { type Encapsulation, type Endpoint, UDP_ENCAPSULATION_PORT } from "../../tunnel/tunnel.ts";
+import { type GuardedSpi, type IkeShares, protocolFilter, udpFilter } from "./esp-filter.ts";
 import { checked, Errno, errno, libcCalls, PERMISSION_HINTS } from "./libc.ts";
 import { MessageVector, SegmentedMessage } from "./message-vector.ts";
 import { PROGRAM_LENGTH } from "./packet-filter.ts";
@@ -25,7 +26,6 @@ import {
   SOCK_RAW,
   SOL_SOCKET,
 } from "./socket-numbers.ts";
-import { type IkeShares, udpEncapsulationFilter } from "./udp-encapsulation-filter.ts";
 
 const IPPROTO_ESP = 50;
 const SO_SNDBUF = 7;
@@ -98,6 +98,8 @@ export class EspSocket {
   readonly #receiveStride: number;
   readonly #segmented = new SegmentedMessage(IPPROTO_UDP, UDP_SEGMENT);
   readonly #outcome: SendOutcome = { failed: 0, exceededPathMtu: false };
+  #ikeShares: IkeShares = { unknown: 1, rest: 1 };
+  #guarded: readonly GuardedSpi[] = [];
 
   /**
    * @param local our address, or undefined to let the route to the peer choose it at each packet
@@ -106,6 +108,7 @@ export class EspSocket {
   constructor(encapsulation: Encapsulation, local: Ipv4Address | undefined, batch: OutboundBatch) {
     this.encapsulation = encapsulation;
     this.fd = openSocket(encapsulation, local);
+    if (encapsulation === "udp") this.#attachFilter();
     this.#batch = batch;
     this.#sending = new MessageVector(batch.slots, (index) => ({
       address: batch.memory.address(batch.first + index * batch.stride, 0),
@@ -179,11 +182,28 @@ export class EspSocket {
 
   /** Has the kernel drop the rest of what comes as IKE in UDP. */
   shareIke(shares: IkeShares): void {
-    if (this.encapsulation === "udp") attachFilter(this.fd, shares);
+    this.#ikeShares = shares;
+    this.#attachFilter();
+  }
+
+  /** Has the kernel drop a part of what bears these SPIs, and no others'. */
+  guard(guarded: readonly GuardedSpi[]): void {
+    this.#guarded = guarded;
+    this.#attachFilter();
   }
 
   close(): void {
     libcCalls.close(this.fd);
+  }
+
+  /** Where it is refused we see what comes ourselves, which is a matter of speed only. */
+  #attachFilter(): void {
+    const program =
+      this.encapsulation === "udp"
+        ? udpFilter(this.#ikeShares, this.#guarded)
+        : protocolFilter(this.#guarded);
+    const address = program.address(0, PROGRAM_LENGTH);
+    libcCalls.setsockopt(this.fd, SOL_SOCKET, SO_ATTACH_FILTER, address, PROGRAM_LENGTH);
   }
 
   #handOver(offset: number, length: number): void {
@@ -329,7 +349,6 @@ function openSocket(encapsulation: Encapsulation, local: Ipv4Address | undefined
     setFragmentation(fd, "forbidden");
     // Aggregation is a matter of speed only; a kernel without it (before 5.0) is served all the same.
     if (udp) setInteger(fd, IPPROTO_UDP, UDP_GRO, 1);
-    if (udp) attachFilter(fd, { unknown: 1, rest: 1 });
     if (udp || local !== undefined) {
       const name = new Slab(SOCKADDR_IN_LENGTH);
       const port = udp ? UDP_ENCAPSULATION_PORT : 0;
@@ -348,13 +367,6 @@ function openSocket(encapsulation: Encapsulation, local: Ipv4Address | undefined
     libcCalls.close(fd);
     throw error;
   }
-}
-
-/** Where it is refused we see what comes ourselves, which is a matter of speed only. */
-function attachFilter(fd: number, shares: IkeShares): void {
-  const program = udpEncapsulationFilter(shares);
-  const address = program.address(0, PROGRAM_LENGTH);
-  libcCalls.setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, address, PROGRAM_LENGTH);
 }
 
 /** Whether routers (and this machine) may fragment what the socket sends from now on. */

@@ -1,0 +1,114 @@
+/**
+ * What the kernel drops of what comes as ESP before it is queued, so that it takes no room from the homes' packets there
+ * and no time from us: at UDP port 4500 what says to be IKE and is not, and a part of the IKE that strangers send when
+ * there is too much of it; with either encapsulation a part of what bears the SPI of an SA that is being flooded with
+ * forgeries. What is too short for an SPI is let through, to be counted.
+ */
+
+import { filterProgram, type Instruction } from "./packet-filter.ts";
+import type { Slab } from "./slab.ts";
+
+// Instructions of classic BPF, linux/bpf_common.h.
+const LOAD_LENGTH = 0x80;
+const LOAD_WORD = 0x20;
+const LOAD_OCTET = 0x30;
+const LOAD_WORD_INDEXED = 0x40;
+/** Into X: the length of the IPv4 header at an offset. */
+const LOAD_HEADER_LENGTH = 0xb1;
+const JUMP_IF_EQUAL = 0x15;
+const JUMP_IF_GREATER = 0x25;
+const RETURN = 0x06;
+/** A word made anew at each packet: SKF_AD_OFF + SKF_AD_RANDOM of linux/filter.h. */
+const RANDOM = 0xfffff038;
+/** In the IPv4 header, which lies before what the filter of a UDP socket counts from: SKF_NET_OFF + 12. */
+const SOURCE = 0xfff0000c;
+const ALL = 0xffffffff;
+const KEEP: Instruction = [RETURN, 0, 0, ALL];
+const DROP: Instruction = [RETURN, 0, 0, 0];
+
+// Offsets from the UDP header, where a filter of a UDP socket begins to count.
+const PAYLOAD = 8;
+const SPI_LENGTH = 4;
+const IKE = PAYLOAD + SPI_LENGTH; // behind the non-ESP marker
+const RESPONDER_SPI = IKE + 8;
+const VERSION = IKE + 17;
+const EXCHANGE = IKE + 18;
+const LENGTH = IKE + 24;
+const IKE_VERSION_2 = 0x20;
+const IKE_SA_INIT = 34;
+const LARGEST = 65_535;
+
+/** Which parts of IKE shall be let through, each more than 0 and at most 1. */
+export interface IkeShares {
+  /** IKE_SA_INIT without the responder's SPI: from those who are not known yet. */
+  readonly unknown: number;
+  /** The rest. */
+  readonly rest: number;
+}
+
+/** An SPI of which only a part shall be let through. */
+export interface GuardedSpi {
+  readonly spi: number;
+  /** More than 0, at most 1. */
+  readonly share: number;
+  /** An IPv4 address, as a number, from which all may come; 0: there is none. */
+  readonly exempt: number;
+}
+
+/** Of so many at most: conditional jumps do not reach far. */
+export const MOST_GUARDED = 16;
+
+/** The program of UDP port 4500. IKE too short for what is looked at is dropped by the kernel's own rule. */
+export function udpFilter({ unknown, rest }: IkeShares, guarded: readonly GuardedSpi[]): Slab {
+  return filterProgram([
+    [LOAD_LENGTH, 0, 0, 0],
+    [JUMP_IF_GREATER, 1, 0, PAYLOAD + SPI_LENGTH - 1],
+    KEEP, // short
+    [LOAD_WORD, 0, 0, PAYLOAD],
+    ...guarded.slice(0, MOST_GUARDED).flatMap(guardOf),
+    [JUMP_IF_EQUAL, 0, 14, 0], // an SPI: keep
+    [LOAD_OCTET, 0, 0, VERSION],
+    [JUMP_IF_EQUAL, 0, 13, IKE_VERSION_2],
+    [LOAD_WORD, 0, 0, LENGTH],
+    [JUMP_IF_GREATER, 11, 0, LARGEST],
+    [LOAD_OCTET, 0, 0, EXCHANGE],
+    [JUMP_IF_EQUAL, 0, 6, IKE_SA_INIT],
+    [LOAD_WORD, 0, 0, RESPONDER_SPI],
+    [JUMP_IF_EQUAL, 0, 4, 0],
+    [LOAD_WORD, 0, 0, RESPONDER_SPI + 4],
+    [JUMP_IF_EQUAL, 0, 2, 0],
+    [LOAD_WORD, 0, 0, RANDOM],
+    [JUMP_IF_GREATER, 3, 2, thresholdOf(unknown)],
+    [LOAD_WORD, 0, 0, RANDOM], // the rest
+    [JUMP_IF_GREATER, 1, 0, thresholdOf(rest)],
+    KEEP,
+    DROP,
+  ]);
+}
+
+/** The program of IPv4 protocol 50, whose socket sees the IPv4 header too. */
+export function protocolFilter(guarded: readonly GuardedSpi[]): Slab {
+  return filterProgram([
+    [LOAD_HEADER_LENGTH, 0, 0, 0],
+    [LOAD_WORD_INDEXED, 0, 0, 0],
+    ...guarded.slice(0, MOST_GUARDED).flatMap(guardOf),
+    KEEP,
+  ]);
+}
+
+/** Decides about one SPI, which has been loaded; goes on behind itself for any other. */
+function guardOf({ spi, share, exempt }: GuardedSpi): Instruction[] {
+  return [
+    [JUMP_IF_EQUAL, 0, 6, spi],
+    [LOAD_WORD, 0, 0, SOURCE],
+    [JUMP_IF_EQUAL, 2, 0, exempt],
+    [LOAD_WORD, 0, 0, RANDOM],
+    [JUMP_IF_GREATER, 1, 0, thresholdOf(share)],
+    KEEP,
+    DROP,
+  ];
+}
+
+function thresholdOf(share: number): number {
+  return Math.min(ALL, Math.floor(share * 2 ** 32));
+}
