@@ -78,6 +78,55 @@ describe("a manual page", () => {
   );
 });
 
+describe.skipIf(!daemonsAreBuilt())("a document", () => {
+  const PROGRAMS: Readonly<Record<string, string>> = {
+    hometun: CLIENT_PROGRAM,
+    "hometun-server": SERVER_PROGRAM,
+  };
+  const helps = new Map<string, string>();
+  const cachedHelp = (program: string, ...command: string[]) => {
+    const key = [program, ...command].join(" ");
+    const help = helps.get(key) ?? helpOf(program, ...command);
+    helps.set(key, help);
+    return help;
+  };
+
+  /** Command lines in examples and in the text, up to a pipe, a remark or the next command. */
+  function commandLinesIn(markdown: string): string[][] {
+    const joined = markdown.replaceAll(/ \\\n\s*/g, " ");
+    const lines = [
+      ...joined.matchAll(/^ {4}(?:\$ )?((?:hometun|hometun-server) [a-z].*)$/gm),
+      ...joined.matchAll(/`((?:hometun|hometun-server) [a-z][^`\n]*)`/g),
+    ];
+    return lines.map(([, line = ""]) => (line.split(/ {2,}|[#|;&,]|'/)[0] ?? "").trim().split(" "));
+  }
+
+  it.each([
+    "README.md",
+    ...readdirSync(join(ROOT, "docs"))
+      .filter((name) => name.endsWith(".md"))
+      .map((name) => `docs/${name}`),
+  ])("%s names no command and no option that there is not", (document) => {
+    const wrong = commandLinesIn(read(document)).filter(([name = "", ...words]) => {
+      const program = PROGRAMS[name] ?? "";
+      const [command = "", second = ""] = words;
+      if (!commandsIn(cachedHelp(program)).includes(command)) return true;
+      const path = command === "home" ? [command, second] : [command];
+      const options = optionsIn(cachedHelp(program, ...path));
+      const used = words.filter((word) => /^--?[a-z]/.test(word));
+      return used.some((option) => !options.includes(option));
+    });
+    expect(wrong).toEqual([]);
+  });
+
+  it("is looked at for commands", () => {
+    expect(commandLinesIn(read("docs/isp.md")).length).toBeGreaterThan(8);
+    expect(commandLinesIn("    $ hometun status --json | jq .\n")).toEqual([
+      ["hometun", "status", "--json"],
+    ]);
+  });
+});
+
 describe.skipIf(!daemonsAreBuilt())("bash completion", () => {
   /** What is offered for the last of these words. */
   function offered(...words: string[]): string[] {
