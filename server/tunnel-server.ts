@@ -438,8 +438,14 @@ export class TunnelServer implements MeteredServer {
   /** The home states an address behind a NAT: it is where its packets come from, such as the one that said so. */
   #advertisedInside(home: Home): void {
     const { name } = home.config;
-    const source = this.#sourceOf(name) ?? this.#table.statusOf(name)?.endpoint;
-    if (source === undefined || !this.#isUsable(source)) {
+    const known = this.#table.statusOf(name);
+    const source = this.#sourceOf(name) ?? known?.endpoint;
+    // Who answers at an address that it stated itself, and sends from there, has no NAT before it.
+    const isOutside =
+      known?.state === "confirmed" &&
+      known.endpoint?.address === home.stated &&
+      source?.address === home.stated;
+    if (source === undefined || isOutside || !this.#isUsable(source)) {
       this.#refuse(home, "address-not-allowed");
       return;
     }

@@ -1,4 +1,7 @@
-/** The main job with keys by IKEv2 on the kernel's data plane, over the laboratory of `tunnel-lab.ts`. */
+/**
+ * The main job with keys by IKEv2 on the kernel's data plane, over the laboratory of `tunnel-lab.ts`: a server in the
+ * kernel, alice in hers, bob in userspace.
+ */
 
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Namespace } from "../support/namespace.ts";
@@ -8,110 +11,96 @@ import { canUseXfrmInterfaces } from "../support/xfrm.ts";
 /** Each pair of SAs lasts for so many packets. */
 const REKEY_PACKETS = 100;
 
-const pairings = [
-  { client: "auto", server: "auto" },
-  { client: "userspace", server: "kernel" },
-  { client: "kernel", server: "userspace" },
-] as const;
+describe.skipIf(!canUseXfrmInterfaces() || !daemonsAreBuilt())("keys by IKEv2", () => {
+  let lab: TunnelLab;
+  let alice: LabHome;
+  let bob: LabHome;
+  let server: Namespace;
 
-describe.skipIf(!canUseXfrmInterfaces() || !daemonsAreBuilt()).each(pairings)(
-  "keys by IKEv2, $client home, $server server",
-  (planes) => {
-    let lab: TunnelLab;
-    let home: LabHome;
-
-    beforeAll(async () => {
-      lab = await TunnelLab.open({
-        homes: [
-          {
-            name: "alice",
-            ikev2: "ed25519",
-            rekeyPackets: REKEY_PACKETS,
-            client: `data-plane = "${planes.client}"`,
-          },
-        ],
-        server: `data-plane = "${planes.server}"`,
-      });
-      home = lab.home("alice");
+  beforeAll(async () => {
+    const ikev2 = { ikev2: "psk", rekeyPackets: REKEY_PACKETS } as const;
+    lab = await TunnelLab.open({
+      homes: [
+        { name: "alice", ...ikev2, client: 'data-plane = "auto"' },
+        { name: "bob", ...ikev2 },
+      ],
+      server: 'data-plane = "auto"',
     });
+    [alice, bob, server] = [lab.home("alice"), lab.home("bob"), lab.serverNamespace];
+  });
 
-    afterAll(async () => {
-      await lab?.dispose();
-    });
+  afterAll(async () => {
+    await lab?.dispose();
+  });
 
-    /** SPIs of the states in a namespace. */
-    const spis = async (namespace: Namespace) =>
-      [...(await namespace.run("ip xfrm state")).matchAll(/spi (0x[0-9a-f]+)/g)].map(
-        ([, spi]) => spi,
-      );
+  /** SPIs of the states in a namespace. */
+  async function spis(namespace: Namespace): Promise<(string | undefined)[]> {
+    const text = await namespace.run("ip xfrm state");
+    return [...text.matchAll(/spi (0x[0-9a-f]+)/g)].map(([, spi]) => spi);
+  }
 
-    it("carries packets on the planes that were asked for", async () => {
-      const client = await home.client.status();
-      const server = await lab.server.status();
-      const kindOf = (setting: string) => (setting === "auto" ? "kernel" : setting);
-      expect(client.dataPlane.kind).toBe(kindOf(planes.client));
-      expect(server.dataPlane.kind).toBe(kindOf(planes.server));
-      await home.reachesFar(1300);
-      await home.isReachedFrom(lab.far);
-    });
+  it("are taken by the kernel where it is asked for nothing else", async () => {
+    expect((await lab.server.status()).dataPlane.kind).toBe("kernel");
+    expect((await alice.client.status()).dataPlane.kind).toBe("kernel");
+    expect((await bob.client.status()).dataPlane.kind).toBe("userspace");
+    await alice.reachesFar(1300);
+    await bob.isReachedFrom(lab.far);
+  });
 
-    it("loses no packet while keys are renewed under load", async () => {
+  it("lose no packet while they are renewed under load", async () => {
+    for (const home of [alice, bob]) {
       const before = (await home.client.status()).keys?.rekeys ?? 0;
-      const ping = ["ping", "-n", "-q", "-c", "600", "-i", "0.02", home.address];
-      expect(await lab.far.run(ping)).toContain("600 received");
+      const ping = ["ping", "-n", "-q", "-c", "400", "-i", "0.05", home.address];
+      expect(await lab.far.run(ping)).toContain("400 received");
       const { keys, traffic } = await home.client.status();
-      expect(keys?.rekeys).toBeGreaterThan(before + 3);
-      expect(traffic.receivedPackets).toBeGreaterThanOrEqual(600);
-      expect(traffic.sentPackets).toBeGreaterThanOrEqual(600);
-      for (const each of [home.namespace, lab.serverNamespace]) {
-        expect(await each.run("grep -E 'OutNoStates|InNoStates' /proc/net/xfrm_stat")).toMatch(
-          /^XfrmInNoStates\s+0\nXfrmOutNoStates\s+0$/m,
-        );
-      }
-    });
+      expect(keys?.rekeys).toBeGreaterThan(before + 2);
+      // Those that went through states that are gone are counted too.
+      expect(traffic.receivedPackets).toBeGreaterThanOrEqual(400);
+      expect(traffic.sentPackets).toBeGreaterThanOrEqual(400);
+    }
+  });
 
-    it("follows an address that changes, with one outbound state and no more", async () => {
-      const address = await home.take(8);
-      await lab.confirmed(home, address);
-      await home.reachesFar();
-      await home.take(9, "wan2");
-      await lab.confirmed(home, home.ipv4(9, "wan2"));
-      await home.reachesFar();
-      const { keys } = await home.client.until((status) => status.keys?.associations.length === 1);
-      expect(keys?.state).toBe("established");
-      if (planes.client !== "userspace") expect(await spis(home.namespace)).toHaveLength(2);
-      if (planes.server !== "userspace") expect(await spis(lab.serverNamespace)).toHaveLength(2);
-    });
+  it("follow an address that changes", async () => {
+    await alice.take(8);
+    await lab.confirmed(alice, alice.ipv4(8));
+    await alice.reachesFar();
+    await alice.take(9, "wan2");
+    await lab.confirmed(alice, alice.ipv4(9, "wan2"));
+    await alice.reachesFar();
+    await alice.client.until(({ keys }) => keys?.associations.length === 1);
+    expect(await spis(alice.namespace)).toHaveLength(2);
+  });
 
-    it("comes back with other keys when the home begins anew", async () => {
-      const before = await spis(home.namespace);
-      await home.client.crash();
-      await home.client.start();
-      await lab.confirmed(home, home.ipv4(9, "wan2"));
-      await home.isReachedFrom(lab.far);
-      const { keys } = homeIn(await lab.server.status(), home.name);
-      expect(keys?.associations).toHaveLength(1);
-      for (const spi of await spis(home.namespace)) expect(before).not.toContain(spi);
-    });
+  it("are others when a home begins anew, and nothing of the old ones stays", async () => {
+    const before = await spis(alice.namespace);
+    await alice.client.crash();
+    await alice.client.start();
+    await lab.confirmed(alice, alice.ipv4(9, "wan2"));
+    await alice.isReachedFrom(lab.far);
+    const { keys } = homeIn(await lab.server.status(), alice.name);
+    expect(keys?.associations).toHaveLength(1);
+    const [after, atServer] = await Promise.all([spis(alice.namespace), spis(server)]);
+    expect(after).toHaveLength(2);
+    expect(atServer).toHaveLength(4);
+    for (const spi of before) expect([...after, ...atServer]).not.toContain(spi);
+  });
 
-    it("recovers within seconds when the server begins anew", async () => {
-      const before = await spis(lab.serverNamespace);
-      await lab.server.crash();
-      await lab.server.start();
+  it("are others within seconds when the server begins anew", async () => {
+    const before = await spis(server);
+    await lab.server.crash();
+    await lab.server.start();
+    for (const home of [alice, bob]) {
       const since = Date.now();
       await home.reachesFar();
-      const elapsed = Date.now() - since;
-      process.stdout.write(`${JSON.stringify(planes)}: server restarted, back in ${elapsed} ms\n`);
-      await lab.confirmed(home, home.ipv4(9, "wan2"));
-      for (const spi of await spis(lab.serverNamespace)) expect(before).not.toContain(spi);
-      await home.namespace.run(["ping", "-n", "-c", "1", FAR]);
-    });
+      process.stdout.write(`${home.name}: server restarted, back in ${Date.now() - since} ms\n`);
+    }
+    for (const spi of await spis(server)) expect(before).not.toContain(spi);
+    await alice.namespace.run(["ping", "-n", "-c", "1", "-W", "5", FAR]);
+  });
 
-    it("leaves nothing behind when both are stopped", async () => {
-      await home.client.stop();
-      await lab.server.stop();
-      expect(await spis(home.namespace)).toEqual([]);
-      expect(await spis(lab.serverNamespace)).toEqual([]);
-    });
-  },
-);
+  it("go with the daemons", async () => {
+    await Promise.all([alice.client.stop(), lab.server.stop()]);
+    expect(await spis(alice.namespace)).toEqual([]);
+    expect(await spis(server)).toEqual([]);
+  });
+});
