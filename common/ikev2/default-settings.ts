@@ -28,13 +28,17 @@ export const NEGOTIABLE_SUITES: readonly NegotiableSuite[] = [
 
 export const NEGOTIABLE_GROUPS: readonly Group[] = ["x25519", "ecp-256", "modp-2048"];
 
-const childSuite = (suite: NegotiableSuite, group: Group): ChildSuite => ({
-  suite,
-  extendedSequenceNumbers: [true, false],
-  group,
-});
-
-const CHILD_SUITES = NEGOTIABLE_SUITES.map((suite) => childSuite(suite, "x25519"));
+/** With each group; and at last without, for those that agree on keys no more than once for each IKE SA. */
+function childSuites(
+  suites: readonly NegotiableSuite[],
+  groups: readonly Group[],
+): readonly ChildSuite[] {
+  const extendedSequenceNumbers = [true, false];
+  const withGroups = suites.flatMap((suite) =>
+    groups.map((group) => ({ suite, extendedSequenceNumbers, group })),
+  );
+  return [...withGroups, ...suites.map((suite) => ({ suite, extendedSequenceNumbers }))];
+}
 
 /** Of those that may be chosen, the one that leaves the least room in a packet. */
 export const WIDEST_SUITE: Suite = "aes-cbc-256-hmac-sha2-256-128";
@@ -42,7 +46,7 @@ export const WIDEST_SUITE: Suite = "aes-cbc-256-hmac-sha2-256-128";
 /** ESP goes in UDP whatever is on the path; no probes but those that are asked for. */
 export const DEFAULT_SETTINGS: SessionSettings = {
   ikeSuites: IKE_SUITES,
-  childSuites: CHILD_SUITES,
+  childSuites: childSuites(NEGOTIABLE_SUITES, ["x25519"]),
   times: DEFAULT_TIMES,
   fragmentLimit: FRAGMENT_LIMIT,
   probeIntervalMs: 0,
@@ -75,6 +79,6 @@ export function settingsOf(negotiation: Negotiation): SessionSettings {
     ikeSuites: suites.flatMap((encryption) =>
       groups.map((group): IkeSuite => ({ encryption, prf: "hmac-sha2-256", group })),
     ),
-    childSuites: suites.flatMap((suite) => groups.map((group) => childSuite(suite, group))),
+    childSuites: childSuites(suites, groups),
   };
 }

@@ -43,7 +43,8 @@ export function requestChild(
   const selectors = task.kind === "create-child" ? task : rekeyed?.sa;
   if (selectors === undefined) return;
   if (rekeyed !== undefined && rekeyed.state !== "installed") return;
-  const group = task.group ?? likelyGroup(settings.childSuites, record.sa.suite.group);
+  const wanted = task.group ?? likelyGroup(settings.childSuites, record.sa.suite.group);
+  const group = wanted === "none" ? undefined : wanted;
   const suites = offeredFor(settings.childSuites, group);
   const agreement = group === undefined ? undefined : beginKeyAgreement(group, ports.random);
   const spi = ports.allocateSpi();
@@ -218,7 +219,7 @@ function childRefused(
   { notifyType, group }: ChildRefusal,
   now: Instant,
 ): void {
-  const { children, tasks } = session;
+  const { children, tasks, settings } = session;
   const { rival } = rekeyed ?? {};
   if (rekeyed !== undefined) rekeyed.rival = undefined;
   if (rekeyed !== undefined && rival !== undefined) {
@@ -241,8 +242,15 @@ function childRefused(
       tasks.add({ kind: "create-child", localSelectors, remoteSelectors });
       return;
     }
+    case NotifyType.noProposalChosen: {
+      // Perhaps the peer agrees on keys no more than once for each IKE SA.
+      const mayDoWithout = settings.childSuites.some((suite) => suite.group === undefined);
+      if (agreement === undefined || !mayDoWithout) break;
+      tasks.addFirst({ ...task, group: "none" });
+      return;
+    }
     case NotifyType.invalidKePayload: {
-      const isOurs = session.settings.childSuites.some((suite) => suite.group === group);
+      const isOurs = settings.childSuites.some((suite) => suite.group === group);
       const isNew = group !== undefined && group !== agreement?.group;
       if (!isOurs || !isNew) break;
       tasks.addFirst({ ...task, group });

@@ -17,12 +17,12 @@ import type { TrafficSelector } from "../wire/payloads/traffic-selectors.ts";
 export const REPLACED_MS = 60_000;
 
 export type Task =
-  | { readonly kind: "rekey-child"; readonly spi: number; readonly group?: Group }
+  | { readonly kind: "rekey-child"; readonly spi: number; readonly group?: Group | "none" }
   | {
       readonly kind: "create-child";
       readonly localSelectors: readonly TrafficSelector[];
       readonly remoteSelectors: readonly TrafficSelector[];
-      readonly group?: Group;
+      readonly group?: Group | "none";
     }
   | { readonly kind: "delete-children"; readonly spis: readonly number[] }
   | { readonly kind: "rekey-ike"; readonly group?: Group }
