@@ -5,7 +5,8 @@ _hometun_help() {
   local key="${1##*/} $2"
   declare -gA _hometun_cache
   if [[ -z ${_hometun_cache[$key]-} ]]; then
-    _hometun_cache[$key]=$("$1" ${2:+"$2"} --help 2>/dev/null)
+    # shellcheck disable=SC2086 # "home add" is two words
+    _hometun_cache[$key]=$("$1" ${2-} --help 2>/dev/null)
   fi
   printf '%s\n' "${_hometun_cache[$key]}"
 }
@@ -29,9 +30,22 @@ _hometun() {
   for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
     if [[ $word != -* ]]; then command=$word; break; fi
   done
+  if [[ $command == home && " ${COMP_WORDS[*]:1:COMP_CWORD-1} " == *" home add "* ]]; then
+    command="home add"
+  fi
   case $previous in
-    -c | --config | --socket) mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
-    -o | --output) mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
+    -c | --config | --socket | --psk-file) mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
+    -o | --output)
+      local kind=-f
+      if [[ $command == keygen ]]; then kind=-d; fi
+      mapfile -t COMPREPLY < <(compgen "$kind" -- "$current")
+      return
+      ;;
+    --key) mapfile -t COMPREPLY < <(compgen -W "ed25519 psk" -- "$current"); return ;;
+    --lan)
+      mapfile -t COMPREPLY < <(cd /sys/class/net && compgen -G "$current*")
+      return
+      ;;
     --encapsulation) mapfile -t COMPREPLY < <(compgen -W "udp esp" -- "$current"); return ;;
     --sort) mapfile -t COMPREPLY < <(compgen -W "move name state traffic" -- "$current"); return ;;
     --state)
@@ -48,7 +62,7 @@ _hometun() {
       ;;
   esac
   local section=Options
-  if [[ -z $command && $current != -* ]]; then section=Commands; fi
+  if [[ ($command == "" || $command == home) && $current != -* ]]; then section=Commands; fi
   local words
   words=$(_hometun_help "$program" "$command" | _hometun_section "$section")
   if [[ $current != -* && ${program##*/} == hometun-server && $command == status ]]; then

@@ -62,7 +62,9 @@ export async function startHometun(
   const socket = join(directory, "server.sock");
   const places = `state-directory = "${directory}/state"\ncontrol-socket = "${socket}"\n`;
   const plan = { address: SERVER, homes, identity: IDENTITY, privateKeyFile: keyFile };
-  writeFileSync(file, `data-plane = "userspace"\n${places}${serverFileText(plan)}`, OWNER_ONLY);
+  const quiet = `[log]\nlevel = "warn"\n`;
+  const text = `data-plane = "userspace"\n${places}${serverFileText(plan)}${quiet}`;
+  writeFileSync(file, text, OWNER_ONLY);
   const running = namespace.spawn([process.execPath, PROGRAM, "run", "-c", file]);
   const status = async (limit?: number) =>
     valueOfReply<ServerStatus>(

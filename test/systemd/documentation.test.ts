@@ -153,7 +153,10 @@ describe.skipIf(!daemonsAreBuilt())("bash completion", () => {
       expected: ["aes-gcm-128", "aes-gcm-192", "aes-gcm-256"],
     },
     { words: ["hometun", "keygen", "--encapsulation", ""], expected: ["esp", "udp"] },
+    { words: ["hometun", "init", "--key", "e"], expected: ["ed25519"] },
     { words: ["hometun-server", "c"], expected: ["check-config"] },
+    { words: ["hometun-server", "home", ""], expected: ["add"] },
+    { words: ["hometun-server", "home", "add", "--po"], expected: ["--pool"] },
     { words: ["hometun-server", "status", "--j"], expected: ["--json"] },
   ])("offers $expected after $words", ({ words, expected }) => {
     expect(offered(...words)).toEqual(expected);
