@@ -40,7 +40,7 @@ for daemon in client server; do
   daemons=(-C "$work" dist)
 done
 tar -cf "$work/tree.tar" -C "$project" --exclude=test/kernel/harness package.json vitest.config.ts tsconfig.json \
-  client common server examples test "${daemons[@]}"
+  client common server examples test bench/kernel.ts "${daemons[@]}"
 truncate -s 64M "$work/out.img"
 printf '%q ' "$@" >"$work/command"
 truncate -s 4096 "$work/command"
