@@ -3,7 +3,6 @@
  * made, packets for the home get an error instead of leaving in clear by the default route.
  */
 
-import { SystemError } from "../errors.ts";
 import { formatIpv6Prefix, type Ipv6Address, type Ipv6Prefix } from "../ip/address.ts";
 import { AddressFamily } from "../rtnetlink/address-family.ts";
 import {
@@ -14,6 +13,7 @@ import {
   RouteTable,
   RouteType,
 } from "../rtnetlink/route-message.ts";
+import type { NetlinkRequest } from "./netlink-requests.ts";
 import { RequestFlag, RouteMessageType, type RouteSocket } from "./netlink-socket.ts";
 import { ROUTE_METRIC, ROUTE_PROTOCOL } from "./tunnel-link.ts";
 
@@ -39,8 +39,16 @@ export class LeakGuard {
     const wanted = new Map(guarded.map((prefix) => [formatIpv6Prefix(prefix), prefix]));
     const standing = this.#standing ?? (await this.#present());
     this.#standing = undefined;
-    for (const [text, prefix] of wanted) if (!standing.has(text)) await this.#add(prefix);
-    for (const [text, prefix] of standing) if (!wanted.has(text)) await this.#remove(prefix);
+    const missing = [...wanted].filter(([text]) => !standing.has(text));
+    const surplus = [...standing].filter(([text]) => !wanted.has(text));
+    await this.#perform(
+      missing.map(([, prefix]) => this.#addition(prefix)),
+      "EEXIST",
+    );
+    await this.#perform(
+      surplus.map(([, prefix]) => this.#removal(prefix)),
+      "ESRCH",
+    );
     this.#standing = wanted;
   }
 
@@ -66,35 +74,36 @@ export class LeakGuard {
     metric === this.#metric &&
     type === RouteType.unreachable;
 
-  async #add(prefix: Ipv6Prefix): Promise<void> {
+  #addition(prefix: Ipv6Prefix): NetlinkRequest {
     const flags = RequestFlag.create | RequestFlag.exclusive;
-    await this.#request("guard", RouteMessageType.newRoute, flags, prefix, "EEXIST");
+    return { ...this.#route("guard", prefix), type: RouteMessageType.newRoute, flags };
   }
 
-  async #remove(prefix: Ipv6Prefix): Promise<void> {
-    await this.#request("unguard", RouteMessageType.deleteRoute, 0, prefix, "ESRCH");
+  #removal(prefix: Ipv6Prefix): NetlinkRequest {
+    return { ...this.#route("unguard", prefix), type: RouteMessageType.deleteRoute };
   }
 
-  async #request(verb: string, type: number, flags: number, prefix: Ipv6Prefix, fine: string) {
-    try {
-      await this.#socket.request({
-        operation: `${verb} ${formatIpv6Prefix(prefix)} against leaving in clear`,
-        type,
-        flags,
-        payload: encodeRouteMessage({
-          family: AddressFamily.ipv6,
-          destination: prefix.address,
-          destinationLength: prefix.length,
-          table: RouteTable.main,
-          protocol: ROUTE_PROTOCOL,
-          scope: 0,
-          type: RouteType.unreachable,
-          flags: 0,
-          metric: this.#metric,
-        }),
-      });
-    } catch (error) {
-      if (!(error instanceof SystemError && error.code === fine)) throw error;
+  #route(verb: string, prefix: Ipv6Prefix) {
+    return {
+      operation: `${verb} ${formatIpv6Prefix(prefix)} against leaving in clear`,
+      payload: encodeRouteMessage({
+        family: AddressFamily.ipv6,
+        destination: prefix.address,
+        destinationLength: prefix.length,
+        table: RouteTable.main,
+        protocol: ROUTE_PROTOCOL,
+        scope: 0,
+        type: RouteType.unreachable,
+        flags: 0,
+        metric: this.#metric,
+      }),
+    };
+  }
+
+  /** `fine` is the refusal that says it is so already. */
+  async #perform(requests: readonly NetlinkRequest[], fine: string): Promise<void> {
+    for (const error of await this.#socket.attempt(requests)) {
+      if (error !== undefined && error.code !== fine) throw error;
     }
   }
 }
