@@ -36,12 +36,13 @@ export const libcCalls = {
 /** The error number of the last call of `libcCalls`. */
 export const errno = (): number => koffi.errno();
 
-/** Where a number has two names the first counts: EAGAIN, not EWOULDBLOCK. */
-const NAMES = new Map<number, string>(
-  Object.entries(os.constants.errno)
+/** Where a number has two names Linux's own counts: EAGAIN, not EWOULDBLOCK, and EOPNOTSUPP, not ENOTSUP. */
+const NAMES = new Map<number, string>([
+  ...Object.entries(os.constants.errno)
     .map(([name, number]): [number, string] => [number, name])
     .reverse(),
-);
+  [os.constants.errno.EOPNOTSUPP, "EOPNOTSUPP"],
+]);
 
 /** The name of an error number, such as `EPERM`. */
 export const errnoName = (number: number): string => NAMES.get(number) ?? `errno ${number}`;
