@@ -137,6 +137,7 @@ function tellChanges(outcome: ChangeSoakOutcome): boolean {
     say(
       `${side}: ${describeMemory(outcome[side].at(-1))}; grown by ${percent(heap)} in use, ${percent(resident)} resident`,
     );
+    say(`  in use by tenths: ${tenths(outcome[side]).map(formatOctetsFinely).join(", ")}`);
     if (heap >= MOST_GROWTH || resident >= MOST_GROWTH) isFlat = false;
   }
   return isFlat;
@@ -147,6 +148,18 @@ function tellFlood({ kind, rate, loss, confirmedInMs, load }: FloodResult): void
     `${kind}: ${formatCount(Math.round(rate))}/s; lost ${percent(loss.udp)} over UDP, ${percent(loss.esp)} over protocol 50; ` +
       `a move confirmed in ${formatDuration(confirmedInMs)}; server ${Math.round(100 * load)} % of a processor`,
   );
+}
+
+/** The median of each tenth of the run, in octets. */
+function tenths(samples: readonly Memory[]): number[] {
+  const size = Math.max(1, samples.length / 10);
+  return Array.from({ length: Math.min(10, samples.length) }, (_, index) =>
+    median(samples.slice(index * size, (index + 1) * size).map(({ heap }) => heap)),
+  );
+}
+
+function formatOctetsFinely(octets: number): string {
+  return `${(octets / 2 ** 20).toFixed(3)} MiB`;
 }
 
 function describeMemory(memory: Memory | undefined): string {

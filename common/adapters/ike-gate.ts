@@ -40,7 +40,12 @@ export class IkeGate {
       view.getUint32(offset + RESPONDER_SPI) === 0 &&
       view.getUint32(offset + RESPONDER_SPI + 4) === 0;
     this.#timer ??= setTimeout(() => this.#review(), REVIEW_MS).unref();
-    return (isUnknown ? this.#unknown : this.#rest).admit(this.#now());
+    const throttle = isUnknown ? this.#unknown : this.#rest;
+    const now = this.#now();
+    const isAdmitted = throttle.admit(now);
+    // A flood does not wait for the timer.
+    if (!isAdmitted && (throttle.deadline ?? now) < now) this.#adjust(now);
+    return isAdmitted;
   }
 
   close(): void {
@@ -49,12 +54,15 @@ export class IkeGate {
 
   #review(): void {
     this.#timer = undefined;
-    const now = this.#now();
+    this.#adjust(this.#now());
+    const isBusy = this.#unknown.deadline !== undefined || this.#rest.deadline !== undefined;
+    if (isBusy) this.#timer = setTimeout(() => this.#review(), REVIEW_MS).unref();
+  }
+
+  #adjust(now: Instant): void {
     const changes = [this.#unknown, this.#rest].map((throttle) => throttle.review(now));
     if (changes.includes(true)) {
       this.#socket.shareIke({ unknown: this.#unknown.share, rest: this.#rest.share });
     }
-    const isBusy = this.#unknown.deadline !== undefined || this.#rest.deadline !== undefined;
-    if (isBusy) this.#timer = setTimeout(() => this.#review(), REVIEW_MS).unref();
   }
 }

@@ -54,7 +54,7 @@ import {
   type TunnelName,
   type TunnelSpec,
 } from "../tunnel/tunnel.ts";
-import { ForgeryGuard } from "./forgery-guard.ts";
+import { EspGuard } from "./esp-guard.ts";
 import { IkeGate } from "./ike-gate.ts";
 import { EspSocket, endpointOf, type OutboundBatch, setDestination } from "./linux/esp-socket.ts";
 import { onReadable, type Readiness } from "./linux/libc.ts";
@@ -126,7 +126,7 @@ interface Carrier {
   readonly coalescer: Coalescer;
   readonly readiness: Readiness;
   readonly onPacket: (offset: number, length: number) => void;
-  readonly forgeries: ForgeryGuard;
+  readonly guard: EspGuard;
   /** What the coalescer holds and writes is this tunnel's. */
   writingTo: UserspaceTunnel | undefined;
   /** An advertisement is among what was received in this batch. */
@@ -260,8 +260,8 @@ export class UserspaceDataPlane implements DataPlane, KeyedDataPlane {
   async close(): Promise<void> {
     await this.#remove([...this.#tunnels.keys()]);
     this.#ikeGate?.close();
-    for (const { socket, readiness, forgeries } of this.#carriers.values()) {
-      forgeries.close();
+    for (const { socket, readiness, guard } of this.#carriers.values()) {
+      guard.close();
       readiness.close();
       socket.close();
     }
@@ -375,7 +375,9 @@ export class UserspaceDataPlane implements DataPlane, KeyedDataPlane {
       inboundSequence: sequences.inbound,
       softLimit,
     });
-    this.#carrier(tunnel.spec.encapsulation).bySpi.set(keys.inbound.spi, association);
+    const { bySpi, guard } = this.#carrier(tunnel.spec.encapsulation);
+    bySpi.set(keys.inbound.spi, association);
+    guard.learn();
   }
 
   #listen(tunnel: UserspaceTunnel): void {
@@ -457,9 +459,10 @@ export class UserspaceDataPlane implements DataPlane, KeyedDataPlane {
     const written = (result: boolean) => {
       if (!result) carrier.writingTo?.refuse("write-failed");
     };
+    const bySpi = new Map<number, Association>();
     const carrier: Carrier = {
       socket,
-      bySpi: new Map(),
+      bySpi,
       coalescer: new Coalescer(socket.received, {
         packet: (offset, length) =>
           written(writer.write(carrier.writingTo?.tun ?? -1, offset, length)),
@@ -468,7 +471,7 @@ export class UserspaceDataPlane implements DataPlane, KeyedDataPlane {
       }),
       readiness: onReadable(socket.fd, () => this.#receive(carrier)),
       onPacket: (offset, length) => this.#open(carrier, offset, length),
-      forgeries: new ForgeryGuard(socket, this.#options.now),
+      guard: new EspGuard(socket, () => bySpi.keys(), this.#options.now),
       writingTo: undefined,
       advertised: false,
     };
@@ -635,6 +638,7 @@ export class UserspaceDataPlane implements DataPlane, KeyedDataPlane {
     const association = length < 4 ? undefined : carrier.bySpi.get(memory.view.getUint32(offset));
     if (association === undefined) {
       this.#refuseUnattributed(length < 4 ? "malformed" : "unknown-spi");
+      carrier.guard.stray();
       return;
     }
     const { tunnel, inbound } = association;
@@ -642,7 +646,7 @@ export class UserspaceDataPlane implements DataPlane, KeyedDataPlane {
     if (inner < 0) {
       const reason = refusalOf(inner);
       tunnel.refuse(reason);
-      if (reason === "not-authentic") carrier.forgeries.note(inbound.spi, tunnel);
+      if (reason === "not-authentic") carrier.guard.note(inbound.spi, tunnel);
       return;
     }
     this.#hear(association, carrier.socket);

@@ -8,7 +8,10 @@ import { type Instant, later } from "../time.ts";
 
 /** How often the share is thought over. */
 const WINDOW_MS = 200;
+const SHORTEST_WINDOW_MS = 1;
 const SMALLEST_SHARE = 1 / 4096;
+/** When so many times a window's share have come, the window is over at once. */
+const OVERRUN = 2;
 /** When fewer come than may, the share grows by this factor in a window. */
 const RELAXATION = 4;
 
@@ -31,7 +34,9 @@ export class StrangerThrottle {
 
   /** When `review` is due; undefined while nothing comes and all may. */
   get deadline(): Instant | undefined {
-    return this.#windowFrom === undefined ? undefined : later(this.#windowFrom, WINDOW_MS);
+    if (this.#windowFrom === undefined) return undefined;
+    const isOverrun = this.#arrived > (OVERRUN * this.#rate * WINDOW_MS) / 1000;
+    return later(this.#windowFrom, isOverrun ? SHORTEST_WINDOW_MS : WINDOW_MS);
   }
 
   /** One has arrived. False: it is one too many. */

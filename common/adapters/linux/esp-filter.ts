@@ -2,7 +2,8 @@
  * What the kernel drops of what comes as ESP before it is queued, so that it takes no room from the homes' packets there
  * and no time from us: at UDP port 4500 what says to be IKE and is not, and a part of the IKE that strangers send when
  * there is too much of it; with either encapsulation a part of what bears the SPI of an SA that is being flooded with
- * forgeries. What is too short for an SPI is let through, to be counted.
+ * forgeries, and a part of what bears an SPI that nobody knows, when that is a flood. What is too short for an SPI is let
+ * through, to be counted.
  */
 
 import { filterProgram, type Instruction } from "./packet-filter.ts";
@@ -13,6 +14,17 @@ const LOAD_LENGTH = 0x80;
 const LOAD_WORD = 0x20;
 const LOAD_OCTET = 0x30;
 const LOAD_WORD_INDEXED = 0x40;
+const LOAD_CONSTANT = 0x00;
+const LOAD_MEMORY = 0x60;
+const STORE = 0x02;
+const AND = 0x54;
+const MULTIPLY = 0x24;
+const SHIFT_RIGHT = 0x74;
+const SHIFT_RIGHT_BY_X = 0x7c;
+/** X becomes the accumulator. */
+const TO_X = 0x07;
+const JUMP = 0x05;
+const JUMP_IF_SET = 0x45;
 /** Into X: the length of the IPv4 header at an offset. */
 const LOAD_HEADER_LENGTH = 0xb1;
 const JUMP_IF_EQUAL = 0x15;
@@ -55,18 +67,34 @@ export interface GuardedSpi {
   readonly exempt: number;
 }
 
-/** Of so many at most: conditional jumps do not reach far. */
+/** Of so many at most, so that the program stays short. */
 export const MOST_GUARDED = 16;
 
+/** What is let through of packets with other SPIs than those that are known. */
+export interface StraySpis {
+  readonly known: Iterable<number>;
+  /** More than 0, at most 1. */
+  readonly share: number;
+}
+
+/** What is wanted of an ESP socket's filter. */
+export interface EspFilterPlan {
+  readonly guarded: readonly GuardedSpi[];
+  /** Absent: no SPI is looked up. */
+  readonly strays: StraySpis | undefined;
+}
+
 /** The program of UDP port 4500. IKE too short for what is looked at is dropped by the kernel's own rule. */
-export function udpFilter({ unknown, rest }: IkeShares, guarded: readonly GuardedSpi[]): Slab {
+export function udpFilter({ unknown, rest }: IkeShares, plan: EspFilterPlan): Slab {
+  const esp = judgeSpi(plan);
   return filterProgram([
     [LOAD_LENGTH, 0, 0, 0],
     [JUMP_IF_GREATER, 1, 0, PAYLOAD + SPI_LENGTH - 1],
     KEEP, // short
     [LOAD_WORD, 0, 0, PAYLOAD],
-    ...guarded.slice(0, MOST_GUARDED).flatMap(guardOf),
-    [JUMP_IF_EQUAL, 0, 14, 0], // an SPI: keep
+    [JUMP_IF_EQUAL, 0, 1, 0],
+    [JUMP, 0, 0, esp.length],
+    ...esp,
     [LOAD_OCTET, 0, 0, VERSION],
     [JUMP_IF_EQUAL, 0, 13, IKE_VERSION_2],
     [LOAD_WORD, 0, 0, LENGTH],
@@ -87,13 +115,62 @@ export function udpFilter({ unknown, rest }: IkeShares, guarded: readonly Guarde
 }
 
 /** The program of IPv4 protocol 50, whose socket sees the IPv4 header too. */
-export function protocolFilter(guarded: readonly GuardedSpi[]): Slab {
+export function protocolFilter(plan: EspFilterPlan): Slab {
   return filterProgram([
     [LOAD_HEADER_LENGTH, 0, 0, 0],
     [LOAD_WORD_INDEXED, 0, 0, 0],
-    ...guarded.slice(0, MOST_GUARDED).flatMap(guardOf),
-    KEEP,
+    ...judgeSpi(plan),
   ]);
+}
+
+/** Decides about the packet whose SPI has been loaded. */
+function judgeSpi({ guarded, strays }: EspFilterPlan): Instruction[] {
+  return [
+    ...guarded.slice(0, MOST_GUARDED).flatMap(guardOf),
+    ...(strays === undefined ? [] : lookUp(strays)),
+    KEEP,
+  ];
+}
+
+const FEWEST_WORDS = 8;
+const MOST_WORDS = 256;
+/** Spreads SPIs over the bits: 2^32 divided by the golden ratio. */
+const SPREAD = 0x9e3779b1;
+
+/**
+ * Goes on behind itself for a known SPI and for a share of the others. The known ones are bits of a table, of which there
+ * are 32 for each SPI, as far as a program may be long: one in so many unknown ones looks known.
+ */
+function lookUp({ known, share }: StraySpis): Instruction[] {
+  const spis = [...known];
+  const wanted = 2 ** Math.ceil(Math.log2(Math.max(1, spis.length)));
+  const words = new Uint32Array(Math.min(MOST_WORDS, Math.max(FEWEST_WORDS, wanted)));
+  const shift = 32 - 5 - Math.log2(words.length);
+  for (const spi of spis) {
+    const bit = (Math.imul(spi, SPREAD) >>> 0) >>> shift;
+    words[bit >>> 5] = ((words[bit >>> 5] ?? 0) | (1 << (bit & 31))) >>> 0;
+  }
+  return [
+    [MULTIPLY, 0, 0, SPREAD],
+    [SHIFT_RIGHT, 0, 0, shift],
+    [STORE, 0, 0, 0],
+    [SHIFT_RIGHT, 0, 0, 5],
+    ...[...words].flatMap((word, index): Instruction[] => [
+      [JUMP_IF_EQUAL, 0, 2, index],
+      [LOAD_CONSTANT, 0, 0, word],
+      [JUMP, 0, 0, 3 * (words.length - 1 - index)],
+    ]),
+    [STORE, 0, 0, 1],
+    [LOAD_MEMORY, 0, 0, 0],
+    [AND, 0, 0, 31],
+    [TO_X, 0, 0, 0],
+    [LOAD_MEMORY, 0, 0, 1],
+    [SHIFT_RIGHT_BY_X, 0, 0, 0],
+    [JUMP_IF_SET, 3, 0, 1],
+    [LOAD_WORD, 0, 0, RANDOM],
+    [JUMP_IF_GREATER, 0, 1, thresholdOf(share)],
+    DROP,
+  ];
 }
 
 /** Decides about one SPI, which has been loaded; goes on behind itself for any other. */

@@ -8,7 +8,7 @@
 
 import { formatIpv4, type Ipv4Address, ipv4Octets } from "../../ip/address.ts";
 import { type Encapsulation, type Endpoint, UDP_ENCAPSULATION_PORT } from "../../tunnel/tunnel.ts";
-import { type GuardedSpi, type IkeShares, protocolFilter, udpFilter } from "./esp-filter.ts";
+import { type EspFilterPlan, type IkeShares, protocolFilter, udpFilter } from "./esp-filter.ts";
 import { checked, Errno, errno, libcCalls, PERMISSION_HINTS } from "./libc.ts";
 import { MessageVector, SegmentedMessage } from "./message-vector.ts";
 import { PROGRAM_LENGTH } from "./packet-filter.ts";
@@ -99,7 +99,7 @@ export class EspSocket {
   readonly #segmented = new SegmentedMessage(IPPROTO_UDP, UDP_SEGMENT);
   readonly #outcome: SendOutcome = { failed: 0, exceededPathMtu: false };
   #ikeShares: IkeShares = { unknown: 1, rest: 1 };
-  #guarded: readonly GuardedSpi[] = [];
+  #plan: EspFilterPlan = { guarded: [], strays: undefined };
 
   /**
    * @param local our address, or undefined to let the route to the peer choose it at each packet
@@ -186,9 +186,9 @@ export class EspSocket {
     this.#attachFilter();
   }
 
-  /** Has the kernel drop a part of what bears these SPIs, and no others'. */
-  guard(guarded: readonly GuardedSpi[]): void {
-    this.#guarded = guarded;
+  /** Has the kernel drop a part of what bears some SPIs. */
+  guard(plan: EspFilterPlan): void {
+    this.#plan = plan;
     this.#attachFilter();
   }
 
@@ -200,8 +200,8 @@ export class EspSocket {
   #attachFilter(): void {
     const program =
       this.encapsulation === "udp"
-        ? udpFilter(this.#ikeShares, this.#guarded)
-        : protocolFilter(this.#guarded);
+        ? udpFilter(this.#ikeShares, this.#plan)
+        : protocolFilter(this.#plan);
     const address = program.address(0, PROGRAM_LENGTH);
     libcCalls.setsockopt(this.fd, SOL_SOCKET, SO_ATTACH_FILTER, address, PROGRAM_LENGTH);
   }
