@@ -121,33 +121,25 @@ const commonTunnelFields = {
   "default-route": bool
     .default(true)
     .meta({ description: "Whether all IPv6 is routed into the tunnel.", example: "true" }),
-  mtu: mtu
-    .optional()
-    .meta({
-      description: "The tunnel's, in octets. Absent: what fits the uplink.",
-      example: "1400",
-    }),
-  "clamp-mss": bool
-    .default(true)
-    .meta({
-      description:
-        "Whether TCP of hosts with a larger MTU is made to fit. Userspace data plane only: the kernel's does not.",
-      example: "true",
-    }),
-  "nat-keepalive": seconds(LONGEST_KEEPALIVE)
-    .prefault(20)
-    .meta({
-      description:
-        'After how long without a packet sent a NAT is reminded of us (RFC 3948 section 2.3), with `encapsulation = "udp"`; 0: never.',
-      example: "20",
-    }),
-  "liveness-interval": seconds(LONGEST_LIVENESS_INTERVAL)
-    .prefault(60)
-    .meta({
-      description:
-        "After how long without a packet received the server is asked whether it is there; 0: never.",
-      example: "60",
-    }),
+  mtu: mtu.optional().meta({
+    description: "The tunnel's, in octets. Absent: what fits the uplink.",
+    example: "1400",
+  }),
+  "clamp-mss": bool.default(true).meta({
+    description:
+      "Whether TCP of hosts with a larger MTU is made to fit. Userspace data plane only: the kernel's does not.",
+    example: "true",
+  }),
+  "nat-keepalive": seconds(LONGEST_KEEPALIVE).prefault(20).meta({
+    description:
+      'After how long without a packet sent a NAT is reminded of us (RFC 3948 section 2.3), with `encapsulation = "udp"`; 0: never.',
+    example: "20",
+  }),
+  "liveness-interval": seconds(LONGEST_LIVENESS_INTERVAL).prefault(60).meta({
+    description:
+      "After how long without a packet received the server is asked whether it is there; 0: never.",
+    example: "60",
+  }),
 };
 
 const commonTunnelOf = (fields: z.infer<z.ZodObject<typeof commonTunnelFields>>) => ({
@@ -170,13 +162,11 @@ const tunnelTable: z.ZodType<ClientTunnelConfig> = table({
     description: "The home's IPv6 prefixes, as in the server's file.",
     example: '["2001:db8:a::/56"]',
   }),
-  address: hostIpv6
-    .optional()
-    .meta({
-      description:
-        "This machine's address on the tunnel's interface, in the first prefix. Absent: its first host.",
-      example: '"2001:db8:a::1"',
-    }),
+  address: hostIpv6.optional().meta({
+    description:
+      "This machine's address on the tunnel's interface, in the first prefix. Absent: its first host.",
+    example: '"2001:db8:a::1"',
+  }),
   encapsulation: encapsulation.default("udp").meta(ENCAPSULATION),
 })
   .meta(TUNNEL)
@@ -193,7 +183,7 @@ const tunnelTable: z.ZodType<ClientTunnelConfig> = table({
 const assignedTunnelTable: z.ZodType<ClientTunnelConfig> = table({
   ...commonTunnelFields,
   "link-local": linkLocal.default(USUAL_LINK_LOCAL).meta(LINK_LOCAL),
-  encapsulation: word(["udp"]).default("udp").meta(ENCAPSULATION),
+  encapsulation: encapsulation.default("udp").meta(ENCAPSULATION),
 })
   .meta(TUNNEL)
   .transform((fields) => ({
@@ -213,26 +203,20 @@ const clientTableWith = (tunnel: z.ZodType<ClientTunnelConfig>): z.ZodType<Clien
     }),
     tunnel,
     keys: keysTable(negotiatedKeysTable),
-    "state-directory": absolutePath
-      .default(CLIENT_DEFAULTS.stateDirectory)
-      .meta({
-        description:
-          "Where sequence numbers live. With the same keys it must not be lost, nor restored from an older copy.",
-        example: '"/var/lib/hometun"',
-      }),
-    "data-plane": dataPlane
-      .default("auto")
-      .meta({
-        description:
-          "What carries the packets: the kernel (xfrm) or this process. `auto`: the kernel if it can.",
-        example: '"auto"',
-      }),
-    "control-socket": socketPath
-      .default(CLIENT_DEFAULTS.controlSocket)
-      .meta({
-        description: "Where `hometun status` and `hometun announce` reach the daemon.",
-        example: '"/run/hometun/client.sock"',
-      }),
+    "state-directory": absolutePath.default(CLIENT_DEFAULTS.stateDirectory).meta({
+      description:
+        "Where sequence numbers live. With the same keys it must not be lost, nor restored from an older copy.",
+      example: '"/var/lib/hometun"',
+    }),
+    "data-plane": dataPlane.default("auto").meta({
+      description:
+        "What carries the packets: the kernel (xfrm) or this process. `auto`: the kernel if it can.",
+      example: '"auto"',
+    }),
+    "control-socket": socketPath.default(CLIENT_DEFAULTS.controlSocket).meta({
+      description: "Where `hometun status` and `hometun announce` reach the daemon.",
+      example: '"/run/hometun/client.sock"',
+    }),
     ...metricsFields,
     ...lanFields,
     ...firewallFields,

@@ -44,13 +44,11 @@ const common = {
       "How packets are encrypted and authenticated. A manual AES-GCM key serves for one start only (RFC 8221 section 5); CBC with HMAC keeps its keys.",
     example: '"aes-cbc-256-hmac-sha2-256-128"',
   }),
-  "extended-sequence-numbers": bool
-    .default(true)
-    .meta({
-      description:
-        "Sequence numbers of 64 bits instead of 32; RFC 4303 section 2.2.1. The same at both ends.",
-      example: "true",
-    }),
+  "extended-sequence-numbers": bool.default(true).meta({
+    description:
+      "Sequence numbers of 64 bits instead of 32; RFC 4303 section 2.2.1. The same at both ends.",
+    example: "true",
+  }),
 };
 
 const encryptionKey = (octets: number) =>
@@ -84,13 +82,11 @@ const securityAssociation = chosen(
 );
 
 const manualKeys = table({
-  mode: word(["manual"])
-    .default("manual")
-    .meta({
-      description:
-        "`manual`: the keys stand in this file. `ikev2`: the two ends negotiate them, and the server assigns prefixes and addresses (docs/ikev2.md).",
-      example: '"manual"',
-    }),
+  mode: word(["manual"]).default("manual").meta({
+    description:
+      "`manual`: the keys stand in this file. `ikev2`: the two ends negotiate them, and the server assigns prefixes and addresses (docs/ikev2.md).",
+    example: '"manual"',
+  }),
   outbound: securityAssociation.meta({
     description: "What this end sends; the other end has the same under `inbound`.",
   }),

@@ -27,13 +27,11 @@ export const metricsFields = {
       description: "Where Prometheus finds metrics, by HTTP at `/metrics`. Absent: nowhere.",
       example: '"127.0.0.1:9436"',
     }),
-  "allow-remote-metrics": bool
-    .default(false)
-    .meta({
-      description:
-        "Whether `metrics` may be an address that other machines can reach. Whoever reaches it can read all of it.",
-      example: "true",
-    }),
+  "allow-remote-metrics": bool.default(false).meta({
+    description:
+      "Whether `metrics` may be an address that other machines can reach. Whoever reaches it can read all of it.",
+    example: "true",
+  }),
 };
 
 /** Metrics name all homes: who may read them beyond this machine is to be said, not guessed. */

@@ -280,20 +280,16 @@ export type DataPlaneSetting = (typeof DATA_PLANES)[number];
 export const dataPlane = word(DATA_PLANES);
 
 export const logTable = table({
-  level: word(LOG_LEVELS)
-    .default("info")
-    .meta({
-      description:
-        "The least serious lines that are written. `info` has changes of state, `debug` each message.",
-      example: '"info"',
-    }),
-  format: word(LOG_FORMATS)
-    .default("auto")
-    .meta({
-      description:
-        "How lines look: for people, or one JSON object each. `auto`: for people on a terminal, else JSON.",
-      example: '"json"',
-    }),
+  level: word(LOG_LEVELS).default("info").meta({
+    description:
+      "The least serious lines that are written. `info` has changes of state, `debug` each message.",
+    example: '"info"',
+  }),
+  format: word(LOG_FORMATS).default("auto").meta({
+    description:
+      "How lines look: for people, or one JSON object each. `auto`: for people on a terminal, else JSON.",
+    example: '"json"',
+  }),
 })
   .prefault({})
   .meta({ description: "What the daemon writes to standard error, where the journal finds it." });

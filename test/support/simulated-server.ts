@@ -148,6 +148,7 @@ function homeConfig(index: number): HomeConfig {
     prefixes: [parseIpv6Prefix(`2001:db8:${index.toString(16)}::/56`)],
     encapsulation: "udp",
     mtu: undefined,
+    dns: undefined,
     keys: {
       mode: "manual",
       outbound: association(2 * index + 256),
