@@ -2,25 +2,29 @@ const INITIAL_CAPACITY = 64;
 
 /** Appends big-endian fields to a buffer that grows. */
 export class ByteWriter {
+  // A DataView would cost more than all that a short message writes with it.
   #octets = new Uint8Array(INITIAL_CAPACITY);
-  #view = new DataView(this.#octets.buffer);
   #length = 0;
 
   u8(value: number): this {
     const at = this.#extend(1);
-    this.#view.setUint8(at, value);
+    this.#octets[at] = value;
     return this;
   }
 
   u16(value: number): this {
     const at = this.#extend(2);
-    this.#view.setUint16(at, value);
+    this.#octets[at] = value >>> 8;
+    this.#octets[at + 1] = value;
     return this;
   }
 
   u32(value: number): this {
     const at = this.#extend(4);
-    this.#view.setUint32(at, value);
+    this.#octets[at] = value >>> 24;
+    this.#octets[at + 1] = value >>> 16;
+    this.#octets[at + 2] = value >>> 8;
+    this.#octets[at + 3] = value;
     return this;
   }
 
@@ -48,7 +52,6 @@ export class ByteWriter {
       const larger = new Uint8Array(Math.max(this.#length, this.#octets.length * 2));
       larger.set(this.#octets);
       this.#octets = larger;
-      this.#view = new DataView(larger.buffer);
     }
     return at;
   }

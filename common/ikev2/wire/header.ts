@@ -86,16 +86,30 @@ export function encodeIkeHeader(header: IkeHeader): Uint8Array {
     .finish();
 }
 
+/** Of each octet. */
+const DIGITS = Array.from({ length: 256 }, (_, octet) => octet.toString(16).padStart(2, "0"));
+
 /** Eight octets to text. */
 export function formatIkeSpi(octets: Uint8Array): IkeSpi {
   if (octets.length !== IKE_SPI_LENGTH) {
     throw new MalformedError("ikev2", "spi-length", `an IKE SPI of ${octets.length} octets`);
   }
-  return Array.from(octets, (octet) => octet.toString(16).padStart(2, "0")).join("") as IkeSpi;
+  // Each message has two.
+  let text = "";
+  for (const octet of octets) text += DIGITS[octet];
+  return text as IkeSpi;
 }
 
 export function ikeSpiOctets(spi: IkeSpi): Uint8Array {
-  return Uint8Array.from({ length: IKE_SPI_LENGTH }, (_, i) =>
-    Number.parseInt(spi.slice(2 * i, 2 * i + 2), 16),
-  );
+  const octets = new Uint8Array(IKE_SPI_LENGTH);
+  for (let i = 0; i < IKE_SPI_LENGTH; i++) {
+    octets[i] = (digitAt(spi, 2 * i) << 4) | digitAt(spi, 2 * i + 1);
+  }
+  return octets;
+}
+
+/** Of a lower-case hexadecimal text. */
+function digitAt(text: string, place: number): number {
+  const code = text.charCodeAt(place);
+  return code >= 0x61 ? code - 0x61 + 10 : code - 0x30;
 }
