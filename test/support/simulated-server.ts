@@ -149,6 +149,7 @@ function homeConfig(index: number): HomeConfig {
     encapsulation: "udp",
     mtu: undefined,
     dns: undefined,
+    dns: undefined,
     keys: {
       mode: "manual",
       outbound: association(2 * index + 256),

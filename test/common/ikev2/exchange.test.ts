@@ -3,9 +3,14 @@ import { describe, expect, it, test } from "vitest";
 import type { Group, IkeEncryption, Prf } from "../../../common/ikev2/algorithms.ts";
 import { identificationOf } from "../../../common/ikev2/identity.ts";
 import { linkLocalAddress } from "../../../common/ikev2/link.ts";
-import { addressSelector, EVERYTHING, prefixSelector } from "../../../common/ikev2/selectors.ts";
+import {
+  addressSelector,
+  EVERYTHING,
+  MULTICAST,
+  prefixSelector,
+} from "../../../common/ikev2/selectors.ts";
 import { findNotify } from "../../../common/ikev2/wire/message.ts";
-import { parseIpv4 } from "../../../common/ip/address.ts";
+import { parseIpv4, parseIpv6Prefix } from "../../../common/ip/address.ts";
 import {
   CHILD_SUITE,
   exchangeOf,
@@ -234,6 +239,46 @@ describe("the link of RFC 5739", () => {
     expectOneTunnel(network);
     expect(network.kinds("home")).toContain("reauthenticate");
     expect(network.kinds("home").filter((kind) => kind === "established")).toHaveLength(2);
+  });
+});
+
+describe("an SA for multicast, the seed's section 6.4", () => {
+  const ASKED = {
+    kind: "create-child",
+    localSelectors: [MULTICAST],
+    remoteSelectors: [EVERYTHING],
+  } as const;
+  const asking = (multicast: boolean) => {
+    const network = up({ policy: { multicast } });
+    network.tell(ASKED);
+    return network.run(1_000);
+  };
+
+  it("is a second one, for what goes to ff00::/8 of the home, if the gateway's policy has it", () => {
+    const network = asking(true);
+    expect(network.established).toEqual({ home: 2, gateway: 2 });
+    const selectors = [...network.children.home.values()].map((child) => child.localSelectors);
+    expect(selectors.at(-1)).toEqual([MULTICAST]);
+    expect(selectors.at(0)).not.toContainEqual(MULTICAST);
+  });
+
+  it("is refused without such a policy, and the first SA stays", () => {
+    const network = asking(false);
+    expect(network.seen.home).toContainEqual({
+      kind: "child-refused",
+      notifyType: 38, // TS_UNACCEPTABLE
+      rekeyed: undefined,
+    });
+    expect(network.established).toEqual({ home: 1, gateway: 1 });
+  });
+
+  it("is not used to reach other homes' addresses", () => {
+    const network = up({ policy: { multicast: true } });
+    const neighbor = prefixSelector(parseIpv6Prefix("2001:db8:ffff::/48"));
+    network.tell({ ...ASKED, localSelectors: [MULTICAST, neighbor] });
+    network.run(1_000);
+    const [, second] = [...network.children.gateway.values()];
+    expect(second?.remoteSelectors).toEqual([MULTICAST]);
   });
 });
 
