@@ -149,7 +149,6 @@ function homeConfig(index: number): HomeConfig {
     encapsulation: "udp",
     mtu: undefined,
     dns: undefined,
-    dns: undefined,
     keys: {
       mode: "manual",
       outbound: association(2 * index + 256),
