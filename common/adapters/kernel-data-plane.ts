@@ -131,6 +131,14 @@ export interface KernelDataPlaneOptions {
   readonly migrate?: boolean;
 }
 
+/** What of ours stands when tunnels are made; by interface, since thousands are not to be searched for each. */
+interface Found {
+  readonly links: ReadonlyMap<string, XfrmLink>;
+  readonly present: PresentXfrm;
+  readonly byInterface: ReadonlyMap<number, PresentXfrm>;
+  readonly linkIds: ReadonlySet<number>;
+}
+
 class KernelTunnel {
   spec: TunnelSpec;
   attachment: Attachment;
@@ -372,8 +380,9 @@ export class KernelDataPlane implements DataPlane, KeyedDataPlane {
     for (const name of plan.remove) this.#forget(name);
     for (const spec of plan.change) this.#tunnel(spec.name).spec = spec;
     const starts = new Map<KernelTunnel, SequenceStart>();
+    const found = { links, present, ...byInterface(links, present) };
     for (const spec of plan.add) {
-      const { tunnel, start } = this.#adoptOrOpen(spec, links, present);
+      const { tunnel, start } = this.#adoptOrOpen(spec, found);
       starts.set(tunnel, start);
     }
     if (wanted.some(({ encapsulation }) => encapsulation === "udp")) this.#openUdp();
@@ -419,13 +428,9 @@ export class KernelDataPlane implements DataPlane, KeyedDataPlane {
   }
 
   /** A tunnel that is new to this process; what stands of it in the kernel stays as it is. */
-  #adoptOrOpen(
-    spec: TunnelSpec,
-    links: ReadonlyMap<string, XfrmLink>,
-    present: PresentXfrm,
-  ): { tunnel: KernelTunnel; start: SequenceStart } {
+  #adoptOrOpen(spec: TunnelSpec, found: Found): { tunnel: KernelTunnel; start: SequenceStart } {
     const { owner, local, sequences } = this.#options;
-    const interfaceId = this.#interfaceIdOf(spec, links, present);
+    const interfaceId = this.#interfaceIdOf(spec, found);
     if (givenKeys(spec) === undefined) return this.#openNegotiated(spec, interfaceId);
     const wanted = xfrmTunnel(spec, {
       interfaceId,
@@ -433,8 +438,9 @@ export class KernelDataPlane implements DataPlane, KeyedDataPlane {
       remote: undefined,
       sending: "open",
     });
-    const outbound = standingState(present.states, wanted.outbound);
-    const inbound = standingState(present.states, wanted.inbound);
+    const own = found.byInterface.get(interfaceId) ?? { states: [], policies: [] };
+    const outbound = standingState(own.states, wanted.outbound);
+    const inbound = standingState(own.states, wanted.inbound);
     const inboundSequence = sequences.openInbound(requireKeys(spec).inbound);
     const standingLocal = local ?? this.#local ?? somewhere(outbound?.source);
     const tunnel = new KernelTunnel(
@@ -443,7 +449,7 @@ export class KernelDataPlane implements DataPlane, KeyedDataPlane {
         interfaceId,
         local: { address: standingLocal, fixed: local !== undefined },
         remote: endpointOf(outbound),
-        sending: wasHeld(present, interfaceId) ? "probes-only" : "open",
+        sending: wasHeld(own) ? "probes-only" : "open",
       },
       inboundSequence,
     );
@@ -486,19 +492,14 @@ export class KernelDataPlane implements DataPlane, KeyedDataPlane {
     return { tunnel, start: { sent: 0, received: 0 } };
   }
 
-  #interfaceIdOf(
-    spec: TunnelSpec,
-    links: ReadonlyMap<string, XfrmLink>,
-    present: PresentXfrm,
-  ): number {
+  #interfaceIdOf(spec: TunnelSpec, { links, present, linkIds }: Found): number {
     const { owner } = this.#options;
     const { interfaceName } = spec;
     const link = links.get(interfaceName);
     if (link !== undefined) return link.interfaceId;
-    const taken = new Set([
-      ...[...links.values()].map(({ interfaceId }) => interfaceId),
-      ...this.#byInterface.keys(),
-    ]);
+    const taken = {
+      has: (id: number) => linkIds.has(id) || this.#byInterface.has(id),
+    };
     // The interface was deleted and its states were not: the number is told by the keys.
     for (const { interfaceId } of givenKeys(spec) === undefined ? [] : present.states) {
       if (interfaceId === undefined || taken.has(interfaceId)) continue;
@@ -1030,13 +1031,26 @@ function endpointOf(state: PresentState | undefined): Endpoint | undefined {
 }
 
 /** Whether a daemon before us had held the tunnel: what it sends by prefix is blocked, though it knows where to. */
-function wasHeld({ policies }: PresentXfrm, interfaceId: number): boolean {
+function wasHeld({ policies }: PresentXfrm): boolean {
   return policies.some(
-    (policy) =>
-      policy.interfaceId === interfaceId &&
-      policy.direction === "out" &&
-      policy.selector.protocol === IpProtocol.icmpv6,
+    ({ direction, selector }) => direction === "out" && selector.protocol === IpProtocol.icmpv6,
   );
+}
+
+function byInterface(
+  links: ReadonlyMap<string, XfrmLink>,
+  { states, policies }: PresentXfrm,
+): Pick<Found, "byInterface" | "linkIds"> {
+  const all = new Map<number, { states: PresentState[]; policies: XfrmPolicy[] }>();
+  const of = (interfaceId = 0) => {
+    const one = all.get(interfaceId) ?? { states: [], policies: [] };
+    all.set(interfaceId, one);
+    return one;
+  };
+  for (const state of states) of(state.interfaceId).states.push(state);
+  for (const policy of policies) of(policy.interfaceId).policies.push(policy);
+  const linkIds = new Set([...links.values()].map(({ interfaceId }) => interfaceId));
+  return { byInterface: all, linkIds };
 }
 
 function somewhere(address: string | undefined): Ipv4Address | undefined {
