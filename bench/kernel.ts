@@ -180,7 +180,7 @@ class Bench {
     const file = join(this.#directory, "batch");
     await writeFile(file, `${lines.join("\n")}\n`);
     const started = performance.now();
-    await namespace.run(["ip", "-6", "-batch", file], { timeoutMs: PATIENCE_MS });
+    await namespace.run(["ip", "-batch", file], { timeoutMs: PATIENCE_MS });
     return performance.now() - started;
   }
 
@@ -370,7 +370,7 @@ async function pair(bench: Bench, how: "hometun" | "ip") {
       `link set ht-1 mtu ${MTU} addrgenmode none`,
       "link set ht-1 up",
       "addr add 2001:db8:1::1/128 dev ht-1 nodad",
-      "route add default dev ht-1",
+      "route add ::/0 dev ht-1",
     ]);
   }
   server.spawn(["iperf3", "-s"]);
@@ -414,5 +414,5 @@ function busySeconds(): number {
 
 const asked = process.argv.slice(2).map(Number);
 tell({ test: "start", kernel: release(), processors: cpus().length });
-await measureForwarding();
 for (const homes of asked.length > 0 ? asked : [10, 1_000, 5_000]) await measureHomes(homes);
+await measureForwarding();
