@@ -8,8 +8,8 @@ import type { Instant } from "../time.ts";
 import { StrangerThrottle } from "../tunnel/stranger-throttle.ts";
 import type { EspSocket } from "./linux/esp-socket.ts";
 
-/** Messages a second, in all. Negotiation itself takes no more than some hundreds. */
-const UNKNOWN_LIMIT = { rate: 1_000, burst: 1_000 };
+/** Messages a second, in all. An answer to IKE_SA_INIT may cost a millisecond: three in ten, then, are for newcomers. */
+const UNKNOWN_LIMIT = { rate: 300, burst: 300 };
 const REST_LIMIT = { rate: 2_000, burst: 2_000 };
 const REVIEW_MS = 200;
 
