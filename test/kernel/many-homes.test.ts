@@ -14,7 +14,7 @@ const PROCESS = resolve(import.meta.dirname, "../support/kernel-plane-process.ts
 const SERVER = "198.51.100.1";
 const FEW = 10;
 /** `HOMETUN_MANY_HOMES=5000` for a measurement worth the wait. */
-const { HOMETUN_MANY_HOMES = "400" } = process.env;
+const { HOMETUN_MANY_HOMES = "200" } = process.env;
 const MANY = Number(HOMETUN_MANY_HOMES);
 const MOVES = 100;
 
