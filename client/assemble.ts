@@ -23,8 +23,9 @@ import { assembleKeyExchange } from "./assemble-keys.ts";
 import { assembleFirewall, assembleHooks, assembleLan } from "./assemble-lan.ts";
 import type { ClientConfig } from "./config.ts";
 import { HomeTunnel } from "./home-tunnel.ts";
+import { firewallStatus } from "./lan/lan-status.ts";
 import { clientMetrics } from "./metrics.ts";
-import { summarizeClient } from "./status.ts";
+import { type ClientStatus, summarizeClient } from "./status.ts";
 
 const FORWARDING = "/proc/sys/net/ipv6/conf/all/forwarding";
 /** The server is one, and sends few: the limit is for a server gone mad. */
@@ -33,6 +34,7 @@ const ADVERTISEMENTS = { rate: 10, burst: 20 };
 export function assemble(config: ClientConfig, log: Logger): Task[] {
   const clock = systemClock();
   let tunnel: HomeTunnel | undefined;
+  let status: () => ClientStatus | undefined = () => undefined;
 
   const tunnelTask: Task = {
     name: "tunnel",
@@ -101,6 +103,8 @@ export function assemble(config: ClientConfig, log: Logger): Task[] {
           await lan.open(home.view);
           home.observe((view) => lan.follow(view));
         }
+        const firewall = firewallStatus(config.firewall);
+        status = () => ({ ...home.status(), lan: lan?.status(), firewall });
         closers.add(watcher);
         await watcher.start((uplink) => home.follow(uplink));
         tunnel = home;
@@ -120,7 +124,7 @@ export function assemble(config: ClientConfig, log: Logger): Task[] {
     ...metricsTasks(config, log, () => tunnel),
     controlTask(config.controlSocket, (request) => {
       if (tunnel === undefined) return refused("unavailable", "the daemon is starting");
-      if (request.command === "status") return done(tunnel.status());
+      if (request.command === "status") return done(status());
       tunnel.announce();
       return done(undefined);
     }),

@@ -15,6 +15,12 @@ import type { Style } from "../common/text/style.ts";
 import { type Fact, formatFacts } from "../common/text/table.ts";
 import { formatCount, formatDuration, formatQuantity } from "../common/text/units.ts";
 import type { Encapsulation } from "../common/tunnel/tunnel.ts";
+import {
+  describeFirewall,
+  describeLan,
+  type FirewallStatus,
+  type LanStatus,
+} from "./lan/lan-status.ts";
 
 export interface ClientStatus {
   readonly version: string;
@@ -45,6 +51,9 @@ export interface ClientStatus {
   /** How often the system said that addresses, links or routes may have changed. */
   readonly hints: number;
   readonly traffic: TrafficStatus;
+  /** Absent when the home has no LAN. */
+  readonly lan?: LanStatus | undefined;
+  readonly firewall?: FirewallStatus | undefined;
   /** Absent when the configuration gives the keys. */
   readonly keys?: KeyStatus | undefined;
   /** What failed last and has not succeeded since, in words. */
@@ -86,6 +95,8 @@ export function formatClientStatus(status: ClientStatus, reading: Reading): stri
     ...(dns.length === 0 ? [] : [["Name servers", dns.join(", ")] satisfies Fact]),
     ["Interface", `${status.interface}, ${status.address ?? "no address"}, MTU ${status.mtu}`],
     ["Link", `${status.linkLocal} to ${status.serverLinkLocal}`],
+    ...(status.lan === undefined ? [] : describeLan(status.lan, style)),
+    ...(status.firewall === undefined ? [] : describeFirewall(status.firewall)),
     ["Carried by", describeEncapsulation(status.encapsulation)],
     ...(status.keys === undefined ? [] : describeKeys(status.keys, reading)),
     ["Data plane", describeDataPlane(status.dataPlane)],

@@ -6,15 +6,26 @@ import {
   examineClock,
   examineDataPlanes,
   examineForwarding,
+  examineKeyFile,
+  examineNat,
   examinePermissions,
   examineReversePathFilter,
+  examineStateDirectory,
   examineUdpPort,
   examineUplink,
+  networkInterfaceExists,
 } from "../../common/adapters/doctor-checks.ts";
+import {
+  examineFirewall,
+  examineOtherRouters,
+  probeMtu,
+  probeUdp,
+} from "../../common/adapters/doctor-probes.ts";
 import { RouteSocket } from "../../common/adapters/netlink-socket.ts";
+import { readPrivateKey, readSharedKey } from "../../common/adapters/secret-file.ts";
 import { mtuSuiteOf, suitesOf } from "../../common/config/keys.ts";
 import { describeEncapsulation } from "../../common/control/describe.ts";
-import { type Finding, ok, warn } from "../../common/doctor/finding.ts";
+import { type Finding, fail, ok, warn } from "../../common/doctor/finding.ts";
 import {
   configOption,
   jsonOption,
@@ -22,6 +33,12 @@ import {
   valueOfReply,
 } from "../../common/runtime/command-line.ts";
 import { CLIENT_DEFAULTS, type ClientConfig } from "../config.ts";
+import { firewallTable } from "../firewall/ruleset.ts";
+import {
+  describeLanState,
+  type LanInterfaceState,
+  type LanInterfaceStatus,
+} from "../lan/lan-status.ts";
 import type { ClientStatus } from "../status.ts";
 import { loadConfig } from "./load.ts";
 
@@ -58,12 +75,74 @@ async function examine(config: ClientConfig, routes: RouteSocket): Promise<Findi
       encapsulation: tunnel.encapsulation,
       suite: mtuSuiteOf(keys),
     })),
-    ...(tunnel.encapsulation === "udp" ? [examineUdpPort(undefined, status !== undefined)] : []),
+    examineNat(status?.uplink?.address, tunnel.encapsulation),
+    ...(tunnel.encapsulation === "udp"
+      ? [examineUdpPort(undefined, status !== undefined), await probeUdp(server)]
+      : []),
+    reachability(config, status),
+    ...(status?.state.kind === "confirmed" ? [await probeTunnelMtu(status)] : []),
+    ...examineKeys(keys),
+    examineStateDirectory(config.stateDirectory),
     examineForwarding("client"),
     examineReversePathFilter(),
     examineClock(Date.now()),
-    reachability(config, status),
+    ...(await examineLans(config, status)),
+    ...(config.firewall.enabled && status !== undefined
+      ? [await examineFirewall(firewallTable(tunnel.interfaceName))]
+      : []),
   ];
+}
+
+function probeTunnelMtu({ interface: interfaceName, serverLinkLocal, mtu }: ClientStatus) {
+  return probeMtu({ interfaceName, peer: serverLinkLocal, mtu });
+}
+
+/** Of those in the configuration itself, reading it has said. */
+function examineKeys(keys: ClientConfig["keys"]): Finding[] {
+  if (keys.mode === "manual") return [];
+  const { proof } = keys;
+  return proof.kind === "shared-key"
+    ? [examineKeyFile(() => readSharedKey(proof.file), proof.file)]
+    : [examineKeyFile(() => readPrivateKey(proof.privateKeyFile), proof.privateKeyFile)];
+}
+
+/** What the daemon says of each LAN, and who else speaks there. */
+async function examineLans(
+  { lan }: ClientConfig,
+  status: ClientStatus | undefined,
+): Promise<Finding[]> {
+  if (lan === undefined) return [];
+  const findings = lan.interfaces.map(async (name): Promise<Finding[]> => {
+    const known = status?.lan?.interfaces.find((each) => each.interface === name);
+    const state = examineLan(name, known);
+    return networkInterfaceExists(name) ? [state, await examineOtherRouters(name)] : [state];
+  });
+  return (await Promise.all(findings)).flat();
+}
+
+const LAN_FIXES: Readonly<Record<LanInterfaceState, string>> = {
+  "no-prefix": "ask the ISP for a larger prefix, or name fewer interfaces in lan",
+  missing: "see `ip link` for the right name; it is used as soon as it is there",
+  waiting: "plug in the cable, or the access point; see `ip -6 addr`",
+  failing: "see the daemon's log",
+  silent: "see above why the tunnel is not up",
+  withdrawn: "see above why the tunnel is not up",
+  advertising: "",
+  exported: "",
+};
+
+function examineLan(name: string, known: LanInterfaceStatus | undefined): Finding {
+  const subject = `LAN ${name}`;
+  if (known === undefined) {
+    return networkInterfaceExists(name)
+      ? warn(subject, "the interface is there; the rest is not known", "start the daemon")
+      : fail(subject, "there is no such interface", LAN_FIXES.missing);
+  }
+  const { prefix, state } = known;
+  const said = `${prefix === undefined ? "" : `${prefix}, `}${describeLanState(known)}`;
+  if (state === "advertising" || state === "exported") return ok(subject, said);
+  const bad = state === "silent" || state === "withdrawn" ? warn : fail;
+  return bad(subject, said, LAN_FIXES[state]);
 }
 
 /** Only ESP that comes back tells that ESP gets through. */

@@ -56,6 +56,16 @@ export function liesWithin({ destination }: OpenPort, prefixes: readonly Ipv6Pre
 }
 
 /** As nft(8) takes a destination: an address, or a prefix. */
+/** As users write it. */
+export function formatOpenPort(port: OpenPort): string {
+  const to = formatDestination(port.destination);
+  if (!("ports" in port)) return `${port.protocol} ${to}`;
+  const ports = port.ports.map(({ first, last }) =>
+    first === last ? String(first) : `${first}-${last}`,
+  );
+  return `${port.protocol} ${to} ${ports.join(",")}`;
+}
+
 export function formatDestination(destination: Ipv6Prefix): string {
   return destination.length === HOST ? destination.address : formatIpv6Prefix(destination);
 }

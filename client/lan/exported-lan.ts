@@ -8,6 +8,7 @@ import { Driver } from "../../common/runtime/drive.ts";
 import type { HomeView } from "../home-view.ts";
 import type { LanParts, LanSide } from "./lan.ts";
 import { dnsFor } from "./lan-config.ts";
+import type { LanStatus } from "./lan-status.ts";
 import {
   PREFERRED_LIFETIME,
   ROUTER_LIFETIME,
@@ -84,6 +85,19 @@ export class ExportedLan implements LanSide {
     this.#view = view;
     this.#driver.feed({ kind: "tunnel", up: view.confirmed });
     this.#write();
+  }
+
+  status(): LanStatus {
+    const { config } = this.#parts;
+    const lans = this.#view === undefined ? [] : this.#export(this.#view).lans;
+    return {
+      mode: "export",
+      exportFile: config.exportFile,
+      interfaces: config.interfaces.map((name) => {
+        const prefix = lans.find((lan) => lan.interface === name)?.prefix;
+        return { interface: name, prefix, state: prefix === undefined ? "no-prefix" : "exported" };
+      }),
+    };
   }
 
   async close(): Promise<void> {

@@ -20,6 +20,7 @@ import { later } from "../../common/time.ts";
 import type { HomeView } from "../home-view.ts";
 import { formatToldPrefixes, parseToldPrefixes, type ToldPrefix } from "./former-prefixes.ts";
 import { dnsFor, type LanConfig } from "./lan-config.ts";
+import type { LanInterfaceState, LanInterfaceStatus, LanStatus } from "./lan-status.ts";
 import {
   RouterAdvertiser,
   type RouterAdvertiserEffect,
@@ -36,6 +37,7 @@ export interface LanSide {
   open(view: HomeView): Promise<void>;
   /** Something of the tunnel may be different. */
   follow(view: HomeView): void;
+  status(): LanStatus;
   close(): Promise<void>;
 }
 
@@ -109,6 +111,10 @@ export class BuiltInLan implements LanSide {
     if (!isSame(view.prefixes, this.#prefixes)) this.#renumber(view);
     for (const each of this.#interfaces) each.follow(view);
     this.#remember();
+  }
+
+  status(): LanStatus {
+    return { mode: "built-in", interfaces: this.#interfaces.map((each) => each.status()) };
   }
 
   async close(): Promise<void> {
@@ -207,6 +213,8 @@ class LanInterface {
   #interfaceIndex: number | undefined;
   #linkLayerAddress = "";
   #condition: "new" | "missing" | "unusable" | "usable" | "failing" = "new";
+  /** What failed last. */
+  #trouble: string | undefined;
   #confirmed = false;
 
   constructor(
@@ -246,6 +254,26 @@ class LanInterface {
     return [{ interfaceName: this.#name, prefix: this.#prefix }];
   }
 
+  status(): LanInterfaceStatus {
+    const prefix = this.#prefix === undefined ? undefined : formatIpv6Prefix(this.#prefix);
+    const trouble = this.#condition === "failing" ? this.#trouble : undefined;
+    return { interface: this.#name, prefix, state: this.#stateNow(), trouble };
+  }
+
+  #stateNow(): LanInterfaceState {
+    if (this.#prefix === undefined) return "no-prefix";
+    switch (this.#condition) {
+      case "new":
+      case "unusable":
+        return "waiting";
+      case "missing":
+      case "failing":
+        return this.#condition;
+      case "usable":
+        return this.#core.state;
+    }
+  }
+
   follow(view: HomeView): void {
     const { confirmed, mtu } = view;
     this.#driver.feed({ kind: "mtu", mtu });
@@ -265,6 +293,7 @@ class LanInterface {
     try {
       await this.look();
     } catch (err) {
+      this.#trouble = err instanceof Error ? err.message : String(err);
       if (this.#condition === "failing") return;
       this.#become("failing");
       this.#parts.log.warn({ interface: this.#name, err }, "cannot use the LAN interface");

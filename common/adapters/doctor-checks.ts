@@ -1,10 +1,11 @@
 /** The examinations of `doctor`: each tries the thing itself and says what it saw. They change nothing that stays. */
 
-import { existsSync, readFileSync } from "node:fs";
+import { accessSync, constants, existsSync, readdirSync, readFileSync, statfsSync } from "node:fs";
 import type { DataPlaneSetting } from "../config/schema.ts";
 import { type Finding, fail, ok, warn } from "../doctor/finding.ts";
-import { SystemError } from "../errors.ts";
+import { ConfigError, SystemError } from "../errors.ts";
 import type { Ipv4Address } from "../ip/address.ts";
+import { classifyIpv4 } from "../ip/ipv4.ts";
 import { MIN_TUNNEL_MTU, tunnelMtu } from "../tunnel/mtu.ts";
 import { type Encapsulation, type Suite, UDP_ENCAPSULATION_PORT } from "../tunnel/tunnel.ts";
 import type { XfrmOwner } from "../xfrm/interface-id.ts";
@@ -22,6 +23,8 @@ const CAPABILITIES: Readonly<Record<string, bigint>> = {
 /** Clocks before this were never set. */
 const EARLIEST_YEAR = 2024;
 const STRICT = "1";
+/** Less than this is soon full. */
+const LEAST_SPACE = 1 << 20; // octets
 
 export function examinePermissions(): Finding {
   const subject = "permissions";
@@ -158,6 +161,57 @@ export function examineForwarding(role: XfrmOwner): Finding {
     : warn(subject, "off: only this machine uses the tunnel, no LAN behind it", fix);
 }
 
+/** Whether somebody translates our address on the way. */
+export function examineNat(
+  address: Ipv4Address | undefined,
+  encapsulation: Encapsulation,
+): Finding {
+  const subject = "NAT";
+  const kind = address === undefined ? "public" : classifyIpv4(address);
+  if (kind === "public") return ok(subject, "our address is a public one");
+  const seen = `our address ${address} is ${kind}: somebody translates it`;
+  if (encapsulation === "udp") return ok(subject, `${seen}; UDP passes`);
+  return fail(subject, seen, 'encapsulation = "udp" at both ends: no NAT lets ESP itself pass');
+}
+
+/** Whether what must outlive the daemon can be kept. */
+export function examineStateDirectory(directory: string): Finding {
+  const subject = "state directory";
+  try {
+    const damaged = readdirSync(directory).filter((name) => name.includes(".damaged-"));
+    const [first] = damaged;
+    if (first !== undefined) {
+      const fix = "manual keys of that time are refused: make new ones, then remove the file";
+      return warn(subject, `${directory}/${first} was kept aside`, fix);
+    }
+    accessSync(directory, constants.W_OK);
+    const { bavail, bsize } = statfsSync(directory);
+    if (bavail * bsize >= LEAST_SPACE) return ok(subject, `${directory} can be written`);
+    return warn(
+      subject,
+      `${directory}: ${bavail * bsize} octets are left`,
+      "make room on the disk",
+    );
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "ENOENT") return ok(subject, `${directory} will be made`);
+    if (code === "EACCES") return warn(subject, `${directory} is not ours to see`, "run as root");
+    return fail(subject, `${directory}: ${code}`, "mount its file system for writing");
+  }
+}
+
+/** Whether a key's file can be read by the daemon and by nobody else; `read` throws `ConfigError`. */
+export function examineKeyFile(read: () => unknown, what: string): Finding {
+  const subject = "key";
+  try {
+    read();
+    return ok(subject, `${what} is good, and for nobody else to read`);
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    return fail(subject, error.message);
+  }
+}
+
 /** Certificates and logs want the time; nothing else here does. */
 export function examineClock(now: number): Finding {
   const subject = "clock";
@@ -165,6 +219,11 @@ export function examineClock(now: number): Finding {
   return new Date(now).getUTCFullYear() >= EARLIEST_YEAR
     ? ok(subject, text)
     : warn(subject, `${text} cannot be`, "start a time service, such as systemd-timesyncd");
+}
+
+export function networkInterfaceExists(name: string): boolean {
+  const lines = readFileSync("/proc/self/net/dev", "utf8").split("\n");
+  return lines.some((line) => line.trimStart().startsWith(`${name}:`));
 }
 
 function readSysctl(path: string): string | undefined {

@@ -2,6 +2,12 @@
 
 import type { Style } from "../text/style.ts";
 
+const SCREEN = 80; // columns
+/** Where subjects are long, details still are not one word a line. */
+const NARROWEST = 30; // columns
+const VERDICT_WIDTH = 6; // columns, with the gap behind it
+const GAP = 2; // columns
+
 export type Verdict = "ok" | "warn" | "fail";
 
 export interface Finding {
@@ -40,9 +46,29 @@ export function formatFindings(findings: readonly Finding[], style: Style): stri
     warn: style.pending("warn"),
     fail: style.bad("fail"),
   };
+  const indent = VERDICT_WIDTH + width + GAP;
+  const wrapped = (text: string, style: Style["good"]) =>
+    wrap(text, Math.max(SCREEN - indent, NARROWEST))
+      .map(style)
+      .join(`\n${" ".repeat(indent)}`);
   const lines = findings.flatMap(({ subject, verdict, detail, fix }) => [
-    `${painted[verdict]}  ${subject.padEnd(width)}  ${detail}`,
-    ...(fix === undefined ? [] : [`${" ".repeat(6)}${" ".repeat(width)}  ${style.faint(fix)}`]),
+    `${painted[verdict]}  ${subject.padEnd(width)}  ${wrapped(detail, (text) => text)}`,
+    ...(fix === undefined ? [] : [`${" ".repeat(indent)}${wrapped(fix, style.faint)}`]),
   ]);
   return `${lines.join("\n")}\n`;
+}
+
+/** Lines no longer than `width`, but for words that are. */
+function wrap(text: string, width: number): string[] {
+  const lines: string[] = [];
+  let line = "";
+  for (const word of text.split(" ")) {
+    if (line !== "" && line.length + 1 + word.length > width) {
+      lines.push(line);
+      line = word;
+    } else {
+      line = line === "" ? word : `${line} ${word}`;
+    }
+  }
+  return [...lines, line];
 }

@@ -7,11 +7,14 @@ import {
   examineClock,
   examineDataPlanes,
   examineForwarding,
+  examineKeyFile,
   examinePermissions,
   examineReversePathFilter,
+  examineStateDirectory,
   examineUdpPort,
 } from "../../common/adapters/doctor-checks.ts";
 import { RouteSocket } from "../../common/adapters/netlink-socket.ts";
+import { readPrivateKey, readSharedKey } from "../../common/adapters/secret-file.ts";
 import { suitesOf } from "../../common/config/keys.ts";
 import { type Finding, fail, ok } from "../../common/doctor/finding.ts";
 import { configOption, jsonOption, showFindings } from "../../common/runtime/command-line.ts";
@@ -47,10 +50,29 @@ async function examine(config: ServerConfig, routes: RouteSocket): Promise<Findi
     })),
     examineAddress(config),
     ...(usesUdp ? [examineUdpPort(address, await isRunning(config.controlSocket))] : []),
+    ...examineKeys(config),
+    examineStateDirectory(config.stateDirectory),
     examineForwarding("server"),
     examineReversePathFilter(),
     examineClock(Date.now()),
   ];
+}
+
+/** Homes with negotiated keys may have a file each: all good ones make one line. */
+function examineKeys({ homes, ikev2 }: ServerConfig): Finding[] {
+  if (ikev2 === undefined) return [];
+  const { privateKeyFile } = ikev2;
+  const own =
+    privateKeyFile === undefined
+      ? []
+      : [examineKeyFile(() => readPrivateKey(privateKeyFile), privateKeyFile)];
+  const files = homes.flatMap(({ keys }) =>
+    keys.mode === "ikev2" && keys.proof.kind === "shared-key" ? [keys.proof.file] : [],
+  );
+  const findings = files.map((file) => examineKeyFile(() => readSharedKey(file), file));
+  const bad = findings.filter(({ verdict }) => verdict !== "ok");
+  const summary = ok("keys", `${files.length} of homes, in files that nobody else can read`);
+  return [...own, ...(files.length > 0 && bad.length === 0 ? [summary] : bad)];
 }
 
 function examineAddress({ address }: ServerConfig): Finding {

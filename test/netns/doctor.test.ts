@@ -1,0 +1,111 @@
+/** `hometun doctor` in a home whose parts are taken away one by one: each failure is seen, with what mends it. */
+
+import { spawnSync } from "node:child_process";
+import { readFile, writeFile } from "node:fs/promises";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { Finding } from "../../common/doctor/finding.ts";
+import { encodeRouterAdvertisement } from "../../common/nd/router-advertisement.ts";
+import { canUseNamespaces, type Namespace } from "../support/namespace.ts";
+import { CLIENT_PROGRAM, daemonsAreBuilt, type LabHome, TunnelLab } from "../support/tunnel-lab.ts";
+
+/** What the probes, and those who play the outside world, need. */
+function hasTools(): boolean {
+  const missing = ["nft", "ping", "python3"].filter((name) => spawnSync(name, ["-h"]).error);
+  if (missing.length > 0) process.stderr.write(`skipped: ${missing.join(", ")} missing\n`);
+  return missing.length === 0;
+}
+
+describe.skipIf(!canUseNamespaces() || !hasTools() || !daemonsAreBuilt())("hometun doctor", () => {
+  let lab: TunnelLab;
+  let alice: LabHome;
+  let host: Namespace;
+
+  beforeAll(async () => {
+    lab = await TunnelLab.build({ homes: [{ name: "alice", ikev2: "psk" }] });
+    alice = lab.home("alice");
+    host = await lab.lab.namespace("host");
+    await lab.lab.connect(alice.namespace, "lan0", host, "lan0");
+    const { configFile } = alice.client;
+    const text = await readFile(configFile, "utf8");
+    await writeFile(configFile, `lan = ["lan0", "lan9"]\nfirewall = false\n${text}`);
+  });
+
+  afterAll(async () => {
+    await lab?.dispose();
+  });
+
+  async function examined(): Promise<Map<string, Finding>> {
+    const command = `${process.execPath} ${CLIENT_PROGRAM} doctor --json -c ${alice.client.configFile} || true`;
+    const findings = JSON.parse(await alice.namespace.run(["sh", "-c", command])) as Finding[];
+    for (const { verdict, fix, subject } of findings) {
+      if (verdict === "fail") expect(fix, subject).toBeTruthy();
+    }
+    return new Map(findings.map((finding) => [finding.subject, finding]));
+  }
+
+  it("sees that nobody listens at the server, and which LAN is missing", async () => {
+    const findings = await examined();
+    expect(findings.get("UDP to the server")).toMatchObject({
+      verdict: "fail",
+      detail: "198.51.100.1 port 4500: ECONNREFUSED",
+    });
+    expect(findings.get("LAN lan9")?.verdict).toBe("fail");
+    expect(findings.get("LAN lan0")?.verdict).toBe("warn");
+  });
+
+  it("sees that all is well but the missing LAN", async () => {
+    await lab.server.start();
+    await alice.client.start();
+    await lab.confirmed(alice, alice.ipv4(7));
+    const findings = await examined();
+    const bad = [...findings.values()].filter(({ verdict }) => verdict === "fail");
+    expect(bad.map(({ subject }) => subject)).toEqual(["LAN lan9"]);
+    for (const subject of ["server", "NAT", "key", "state directory", "routers on lan0"]) {
+      expect(findings.get(subject)).toMatchObject({ verdict: "ok" });
+    }
+    expect(findings.get("LAN lan0")?.detail).toBe("2001:db8:a:1::/64, hosts are told");
+    expect(findings.get("MTU in the tunnel")?.detail).toBe("packets of 1422 octets pass");
+  });
+
+  it("sees a narrow path that says nothing, and another router", async () => {
+    // Whoever drops large packets without a word.
+    await lab.router.run(
+      "nft 'table ip narrow { chain f { type filter hook forward priority 0; meta length > 1400 drop; }; }'",
+    );
+    const octets = encodeRouterAdvertisement({
+      currentHopLimit: 64,
+      managed: false,
+      otherConfiguration: false,
+      routerLifetime: 1800,
+      reachableTime: 0,
+      retransTimer: 0,
+      options: [],
+    });
+    const speaker = host.spawn(["python3", "-uc", speakerOf(octets)]);
+    await speaker.line((line) => line === "speaking");
+    const findings = await examined();
+    expect(findings.get("MTU in the tunnel")).toMatchObject({
+      verdict: "fail",
+      detail: "1422 octets do not pass, 1280 do",
+    });
+    expect(findings.get("routers on lan0")).toMatchObject({
+      verdict: "warn",
+      detail: expect.stringMatching(/^fe80::.* advertises too$/),
+    });
+  });
+});
+
+/** A router that answers nobody and speaks all the time. */
+function speakerOf(advertisement: Uint8Array): string {
+  const hex = Buffer.from(advertisement).toString("hex");
+  return `
+import socket, time
+s = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
+s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
+index = socket.if_nametoindex("lan0")
+print("speaking")
+while True:
+    s.sendto(bytes.fromhex("${hex}"), ("ff02::1", 0, 0, index))
+    time.sleep(0.2)
+`;
+}
