@@ -44,10 +44,18 @@ def forwarding_table(records):
             lines.append(
                 f"| {load.upper()} | {NAMES[how]} | {len(some)} "
                 f"| {statistics.median(r['mbitPerSecond'] for r in some):.1f} "
-                f"| {statistics.median(r['packets'] / r['seconds'] for r in some):,.0f} "
+                f"| {statistics.median(r['packets'] / r.get('seconds', 3) for r in some):,.0f} "
                 f"| {statistics.median(cpu):.0f} ({min(cpu):.0f} – {max(cpu):.0f}) |"
             )
     return lines
+
+
+def sizes(homes):
+    return [str(record["homes"]) for record in homes if record["how"] == "ip"]
+
+
+def where(start):
+    return ", emulated by QEMU" if start.get("emulated") else ""
 
 
 def table(records):
@@ -56,11 +64,13 @@ def table(records):
     forwarding = [r for r in records if r["test"] == "forwarding"]
     return "\n".join(
         [
-            f"Linux {start['kernel']}, {start['processors']} processors.",
+            f"- command: `npm run bench:kernel -- --publish {' '.join(sizes(homes))}`",
+            f"- kernel: Linux {start['kernel']}, {start['processors']} processors{where(start)}",
+            "- figures: of one run; forwarding: medians of its rounds",
             "",
             *homes_table(homes),
             "",
-            *forwarding_table(forwarding),
+            *(forwarding_table(forwarding) if forwarding else ["Forwarding: not measured."]),
         ]
     )
 

@@ -413,6 +413,7 @@ function busySeconds(): number {
 }
 
 const asked = process.argv.slice(2).map(Number);
-tell({ test: "start", kernel: release(), processors: cpus().length });
+const emulated = /QEMU|TCG/.test(cpus()[0]?.model ?? "") ? 1 : 0;
+tell({ test: "start", kernel: release(), processors: cpus().length, emulated });
 for (const homes of asked.length > 0 ? asked : [10, 1_000, 5_000]) await measureHomes(homes);
 await measureForwarding();
