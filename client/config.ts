@@ -29,7 +29,6 @@ import {
   seconds,
   socketPath,
   table,
-  word,
 } from "../common/config/schema.ts";
 import type { ConfigError } from "../common/errors.ts";
 import {
