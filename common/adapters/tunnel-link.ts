@@ -240,7 +240,9 @@ class NetlinkTunnelLinks implements TunnelLinks {
     for (const { type, payload } of messages ?? []) {
       if (type === RouteMessageType.newLink) this.#watch.linkChanged(payload);
       else if (type === RouteMessageType.deleteAddress) this.#watch.addressRemoved(payload);
-      else if (type === RouteMessageType.deleteLink) this.#watch.linkRemoved(payload);
+      else if (type === RouteMessageType.deleteLink) {
+        this.#kept.delete(this.#watch.linkRemoved(payload));
+      }
     }
     if (!this.#watch.hasDoubts) return;
     this.#settling ??= setTimeout(() => {

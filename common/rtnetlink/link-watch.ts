@@ -62,9 +62,11 @@ export class LinkWatch {
     }
   }
 
-  /** Payload of an RTM_DELLINK. Throws `MalformedError`. */
-  linkRemoved(payload: Uint8Array): void {
-    this.forget(readU32(payload, IFI_INDEX));
+  /** Payload of an RTM_DELLINK; returns whose it is. Throws `MalformedError`. */
+  linkRemoved(payload: Uint8Array): number {
+    const index = readU32(payload, IFI_INDEX);
+    this.forget(index);
+    return index;
   }
 
   /** Payload of an RTM_DELADDR. Throws `MalformedError`. */
