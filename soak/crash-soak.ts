@@ -171,11 +171,12 @@ class CrashSoak {
       await sleep(Math.max(0, moment));
       await Promise.all(victims.map((daemon) => daemon.crash()));
     };
-    await Promise.all([move(), kill()]);
-    await sleep(down);
-    const since = performance.now();
-    for (const daemon of victims) daemon.launch();
+    let since = 0;
     try {
+      await Promise.all([move(), kill()]);
+      await sleep(down);
+      since = performance.now();
+      for (const daemon of victims) daemon.launch();
       for (const each of this.#lab.homes) await this.#isBack(each);
     } catch (error) {
       return this.#complaint({ number, victim, moment, down, home, error });
