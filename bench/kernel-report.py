@@ -21,10 +21,12 @@ def homes_table(records):
         "| ---: | --- | ---: | ---: | ---: | ---: | ---: |",
     ]
     for record in records:
-        set_up = record["setUpMs"]
+        set_up, move = record["setUpMs"], record["moveMs"]
+        # Of few homes the start of ip(8) weighs more than what it does.
+        move = f"{move:.2f}" if move > 0 else "–"
         lines.append(
             f"| {record['homes']:,} | {NAMES[record['how']]} | {set_up:.1f} | {1000 / set_up:,.0f} "
-            f"| {record['moveMs']:.2f} | {record['availableKib']:,.0f} | {record['slabKib']:,.0f} |"
+            f"| {move} | {record['availableKib']:,.0f} | {record['slabKib']:,.0f} |"
         )
     return lines
 
