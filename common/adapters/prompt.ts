@@ -1,25 +1,26 @@
 /** Questions to whoever sits at the terminal, and lines from a pipe. */
 
-import { createInterface, type Interface } from "node:readline/promises";
+import { createInterface, type Interface } from "node:readline";
 import { ConfigError } from "../errors.ts";
 
 export class Prompt {
   readonly #terminal: Interface;
-  readonly #gone: Promise<never>;
+  /** Keeps what is typed, or pasted, ahead of the questions. */
+  readonly #lines: AsyncIterator<string>;
 
   constructor() {
     this.#terminal = createInterface({ input: process.stdin, output: process.stdout });
-    this.#gone = new Promise((_, reject) => {
-      this.#terminal.once("close", () => reject(new ConfigError("nothing was written")));
-    });
-    this.#gone.catch(() => undefined);
+    this.#lines = this.#terminal[Symbol.asyncIterator]();
   }
 
   /** An empty answer is `usual`. Throws `ConfigError` when there will be no answer. */
   async ask(question: string, usual = ""): Promise<string> {
     const hint = usual === "" ? "" : ` [${usual}]`;
-    const answer = this.#terminal.question(`${question}${hint}: `);
-    return (await Promise.race([answer, this.#gone])).trim() || usual;
+    this.#terminal.setPrompt(`${question}${hint}: `);
+    this.#terminal.prompt();
+    const { value, done } = await this.#lines.next();
+    if (done === true) throw new ConfigError("nothing was written");
+    return value.trim() || usual;
   }
 
   close(): void {
