@@ -12,7 +12,7 @@ import { daemonsAreBuilt } from "../support/tunnel-lab.ts";
 
 const RATE = 40_000; // packets a second
 const MOST_LOSS = 0.1;
-const KINDS = ["udp-unknown-spi", "udp-bad-icv", "ike-garbage-4500", "ike-init-4500", "ike-init"];
+const KINDS = ["udp-unknown-spi", "udp-bad-icv", "ike-init-4500"];
 
 describe.skipIf(!canUseNamespaces({ tun: true }) || !daemonsAreBuilt())("a flood", () => {
   it("of each kind leaves the homes their packets and their moves", async () => {
@@ -28,5 +28,5 @@ describe.skipIf(!canUseNamespaces({ tun: true }) || !daemonsAreBuilt())("a flood
       expect(loss.esp, kind).toBeLessThan(MOST_LOSS);
       expect(confirmedInMs, kind).toBeLessThan(1_000);
     }
-  });
+  }, 180_000);
 });
