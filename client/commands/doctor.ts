@@ -22,6 +22,7 @@ import {
   probeUdp,
 } from "../../common/adapters/doctor-probes.ts";
 import { RouteSocket } from "../../common/adapters/netlink-socket.ts";
+import { queryRoute } from "../../common/adapters/route-query.ts";
 import { readPrivateKey, readSharedKey } from "../../common/adapters/secret-file.ts";
 import { mtuSuiteOf, suitesOf } from "../../common/config/keys.ts";
 import { describeEncapsulation } from "../../common/control/describe.ts";
@@ -61,6 +62,7 @@ export function doctorCommand(): Command {
 async function examine(config: ClientConfig, routes: RouteSocket): Promise<Finding[]> {
   const { tunnel, keys, server } = config;
   const status = await statusOf(config.controlSocket);
+  const uplink = await queryRoute(routes, server, { excludeInterface: tunnel.interfaceName });
   return [
     examinePermissions(),
     ...(await examineDataPlanes({
@@ -75,7 +77,7 @@ async function examine(config: ClientConfig, routes: RouteSocket): Promise<Findi
       encapsulation: tunnel.encapsulation,
       suite: mtuSuiteOf(keys),
     })),
-    examineNat(status?.uplink?.address, tunnel.encapsulation),
+    ...(uplink === undefined ? [] : [examineNat(uplink.address, tunnel.encapsulation)]),
     ...(tunnel.encapsulation === "udp"
       ? [examineUdpPort(undefined, status !== undefined), await probeUdp(server)]
       : []),

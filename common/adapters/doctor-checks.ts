@@ -162,12 +162,9 @@ export function examineForwarding(role: XfrmOwner): Finding {
 }
 
 /** Whether somebody translates our address on the way. */
-export function examineNat(
-  address: Ipv4Address | undefined,
-  encapsulation: Encapsulation,
-): Finding {
+export function examineNat(address: Ipv4Address, encapsulation: Encapsulation): Finding {
   const subject = "NAT";
-  const kind = address === undefined ? "public" : classifyIpv4(address);
+  const kind = classifyIpv4(address);
   if (kind === "public") return ok(subject, "our address is a public one");
   const seen = `our address ${address} is ${kind}: somebody translates it`;
   if (encapsulation === "udp") return ok(subject, `${seen}; UDP passes`);
