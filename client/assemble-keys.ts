@@ -44,6 +44,7 @@ export async function assembleKeyExchange(
   exchange = new HomeKeyExchange({
     tunnel: HOME_TUNNEL,
     server,
+    port: transport.port,
     options: {
       identity: keys.identity,
       peerIdentity: keys.peerIdentity,
@@ -56,7 +57,11 @@ export async function assembleKeyExchange(
       ...(reauthenticateMs === undefined ? {} : { reauthenticateMs }),
       ...(childLifetimeMs === undefined ? {} : { childLifetimeMs }),
     },
-    settings: { ...settingsOf(keys.negotiation), revealKeys: keyLog !== undefined },
+    settings: {
+      ...settingsOf(keys.negotiation),
+      forceEncapsulation: tunnel.encapsulation === "udp",
+      revealKeys: keyLog !== undefined,
+    },
     ports: {
       random: (count) => new Uint8Array(randomBytes(count)),
       allocateSpi: () => randomInt(SMALLEST_SPI, SPI_END),

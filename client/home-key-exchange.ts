@@ -41,6 +41,8 @@ const PROBE_SPACING_MS = 5_000;
 export interface HomeKeyExchangeParts {
   readonly tunnel: TunnelName;
   readonly server: Ipv4Address;
+  /** Our port of IKE without encapsulation. */
+  readonly port: number;
   readonly options: HomeOptions;
   readonly settings: SessionSettings;
   readonly ports: SessionPorts;
@@ -74,6 +76,8 @@ export class HomeKeyExchange {
   #rekeys = 0;
   #problem: string | undefined;
   #probedAt: Instant | undefined;
+  /** Since the latest IKE SA was made. */
+  #hasMoved = false;
 
   constructor(parts: HomeKeyExchangeParts) {
     const { options, settings, ports, clock } = parts;
@@ -93,12 +97,13 @@ export class HomeKeyExchange {
     const isFirst = this.#local === undefined;
     this.#local = address;
     if (!isFirst) {
-      const local = { address, port: UDP_ENCAPSULATION_PORT };
-      this.#driver.feed({ kind: "moved", path: { local } });
+      this.#hasMoved = true;
+      this.#driver.feed({ kind: "moved", path: { local: { address, port: this.#parts.port } } });
       return;
     }
     const remote = { address: this.#parts.server, port: IKE_PORT };
-    this.#driver.feed({ kind: "start", path: { local: { address, port: IKE_PORT }, remote } });
+    const local = { address, port: this.#parts.port };
+    this.#driver.feed({ kind: "start", path: { local, remote } });
   }
 
   /** The user asks for an announcement: what waits for an answer, or for its next try, does not wait on. */
@@ -109,7 +114,7 @@ export class HomeKeyExchange {
   receive({ message, remote, encapsulated }: IkeMessage): void {
     const address = this.#local;
     if (address === undefined) return;
-    const port = encapsulated ? UDP_ENCAPSULATION_PORT : IKE_PORT;
+    const port = encapsulated ? UDP_ENCAPSULATION_PORT : this.#parts.port;
     const path = { local: { address, port }, remote };
     const wallTime = this.#parts.clock.wall();
     this.#driver.feed({ kind: "message", message, path, encapsulated, wallTime });
@@ -120,7 +125,9 @@ export class HomeKeyExchange {
     const now = this.#parts.clock.now();
     if (this.#probedAt !== undefined && now < later(this.#probedAt, PROBE_SPACING_MS)) return;
     this.#probedAt = now;
-    this.#driver.feed({ kind: "probe" });
+    // Where we are now a NAT may be before us, and ESP has to go in UDP: that is negotiated anew.
+    const isLost = this.#hasMoved && !this.#parts.settings.forceEncapsulation;
+    this.#driver.feed({ kind: isLost ? "reauthenticate" : "probe" });
   }
 
   /** The soft limit of a pair of SAs is reached. */
@@ -172,6 +179,7 @@ export class HomeKeyExchange {
     switch (effect.kind) {
       case "established":
         this.#established.add(id);
+        this.#hasMoved = false;
         if (effect.assignment !== undefined) this.#listeners?.onAssigned(effect.assignment);
         break;
       case "child-created": {

@@ -33,6 +33,7 @@ import { type Instant, later } from "../common/time.ts";
 import type { DataPlane, DataPlaneEvent } from "../common/tunnel/data-plane.ts";
 import { tunnelMtu } from "../common/tunnel/mtu.ts";
 import {
+  type Encapsulation,
   type TunnelName,
   type TunnelSpec,
   UDP_ENCAPSULATION_PORT,
@@ -558,8 +559,13 @@ function specOf(config: ClientConfig, link: HomeLink, uplinkMtu: number): Tunnel
     remotePrefixes: [EVERYTHING],
     localPrefixes: link.prefixes,
     routes: tunnel.defaultRoute ? [EVERYTHING] : [],
-    mtu: tunnel.mtu ?? tunnelMtu(uplinkMtu, tunnel.encapsulation, mtuSuiteOf(keys)),
+    mtu: tunnel.mtu ?? tunnelMtu(uplinkMtu, mostEncapsulation(config), mtuSuiteOf(keys)),
     clampMss: tunnel.clampMss,
     ...given,
   };
+}
+
+/** Negotiated keys may need UDP whatever is asked for: the MTU is one for both. */
+function mostEncapsulation({ keys, tunnel }: ClientConfig): Encapsulation {
+  return keys.mode === "ikev2" ? "udp" : tunnel.encapsulation;
 }

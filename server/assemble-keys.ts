@@ -23,7 +23,7 @@ const SPI_END = 2 ** 32;
 
 /** Undefined for a server without an identity. Throws `ConfigError`, `SystemError`. */
 export async function assembleKeyExchange(
-  { ikev2, address }: ServerConfig,
+  { ikev2, address, homes }: ServerConfig,
   adapters: {
     readonly clock: Clock;
     readonly dataPlane: DataPlane;
@@ -50,7 +50,12 @@ export async function assembleKeyExchange(
     identity,
     authLifetime,
     dns,
-    settings: { ...settingsOf(ikev2.negotiation), revealKeys: keyLog !== undefined },
+    settings: {
+      ...settingsOf(ikev2.negotiation),
+      // Who it is is not known yet when NATs are looked for.
+      forceEncapsulation: !homes.some(usesBareEsp),
+      revealKeys: keyLog !== undefined,
+    },
     ports: {
       random: (count) => new Uint8Array(randomBytes(count)),
       allocateSpi: () => randomInt(SMALLEST_SPI, SPI_END),
@@ -74,4 +79,9 @@ function proven(config: HomeConfig, server: ServerProof): KeyedHome[] {
   const { identity, softLimit, childLifetimeMs, proof } = keys;
   const lifetime = { softLimit, childLifetimeMs };
   return [{ config, identity, ...lifetime, ...readHomeProof(proof, server) }];
+}
+
+/** Where there is no NAT. */
+function usesBareEsp({ keys, encapsulation }: HomeConfig): boolean {
+  return keys.mode === "ikev2" && encapsulation === "esp";
 }

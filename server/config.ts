@@ -45,7 +45,6 @@ import {
   type Source,
   socketPath,
   table,
-  word,
 } from "../common/config/schema.ts";
 import type { ConfigError } from "../common/errors.ts";
 import { formatIdentification } from "../common/ikev2/identity.ts";
@@ -192,7 +191,7 @@ const manualHomeTable = homeTableWith({
 const negotiatingHomeTable = homeTableWith({
   "link-local": linkLocal.default(USUAL_LINK_LOCAL),
   "server-link-local": linkLocal.default(USUAL_SERVER_LINK_LOCAL),
-  encapsulation: word(["udp"]).default("udp"),
+  encapsulation: encapsulation.default("udp"),
 });
 /** A file of a home, and a table `[[home]]`. */
 export const homeTable = chosen(

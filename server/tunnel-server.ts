@@ -725,7 +725,9 @@ function specOf(home: HomeConfig, server: ServerConfig, pathMtu: number): Tunnel
     remotePrefixes: home.prefixes,
     localPrefixes: [EVERYTHING],
     routes: home.prefixes,
-    mtu: home.mtu ?? tunnelMtu(pathMtu, home.encapsulation, mtuSuiteOf(keys)),
+    mtu:
+      home.mtu ??
+      tunnelMtu(pathMtu, keys.mode === "ikev2" ? "udp" : home.encapsulation, mtuSuiteOf(keys)),
     clampMss: server.clampMss,
     ...given,
   };

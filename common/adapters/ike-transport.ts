@@ -63,6 +63,11 @@ export class IkeTransport {
     return new IkeTransport(socket, keyed);
   }
 
+  /** Our port of IKE without encapsulation: NAT detection holds it. */
+  get port(): number {
+    return this.#socket.address().port;
+  }
+
   /** What cannot go is lost, as on the way: the sender asks again. */
   send({ message, remote, encapsulated }: IkeMessage): void {
     if (encapsulated) this.#keyed.sendIke({ message, remote });

@@ -5,7 +5,7 @@
 
 import { IPV4_HEADER_LENGTH } from "../ip/ipv4.ts";
 import type { AssociationUse, SoftLimit } from "../tunnel/data-plane.ts";
-import type { SaKeys } from "../tunnel/tunnel.ts";
+import type { Encapsulation, SaKeys } from "../tunnel/tunnel.ts";
 import { successorOf } from "../xfrm/plan.ts";
 import type { PresentState, StateFailures, XfrmState } from "../xfrm/state-message.ts";
 import { type NegotiatedXfrm, type StateKeys, stateKeys } from "../xfrm/tunnel-xfrm.ts";
@@ -33,8 +33,15 @@ export class KernelPair {
   failures = NO_FAILURES;
   lastNumber = 0;
 
-  constructor(generation: number, keys: SaKeys, softLimit: SoftLimit) {
+  readonly encapsulation: Encapsulation;
+
+  constructor(
+    generation: number,
+    keys: SaKeys & { encapsulation: Encapsulation },
+    softLimit: SoftLimit,
+  ) {
     this.generation = generation;
+    this.encapsulation = keys.encapsulation;
     this.inbound = stateKeys(keys.inbound);
     this.outbound = stateKeys(keys.outbound);
     this.softLimit = softLimit;
@@ -80,7 +87,7 @@ export class KernelAssociations {
     return this.#pairs.get(spi) ?? pairs.find(({ outbound }) => outbound.spi === spi);
   }
 
-  add(keys: SaKeys, softLimit: SoftLimit): void {
+  add(keys: SaKeys & { encapsulation: Encapsulation }, softLimit: SoftLimit): void {
     this.#generations += 1;
     const pair = new KernelPair(this.#generations, keys, softLimit);
     this.#pairs.set(pair.inbound.spi, pair);
@@ -106,8 +113,15 @@ export class KernelAssociations {
   get wanted(): NegotiatedXfrm {
     const { current } = this;
     return {
-      outbound: current && { ...current.outbound, lifetime: lifetimeOf(current.softLimit) },
-      inbound: [...this.#pairs.values()].map(({ inbound }) => inbound),
+      outbound: current && {
+        ...current.outbound,
+        encapsulation: current.encapsulation,
+        lifetime: lifetimeOf(current.softLimit),
+      },
+      inbound: [...this.#pairs.values()].map(({ inbound, encapsulation }) => ({
+        ...inbound,
+        encapsulation,
+      })),
     };
   }
 

@@ -331,7 +331,9 @@ export class KernelDataPlane implements DataPlane, KeyedDataPlane {
   }
 
   addAssociations(name: TunnelName, keys: SaKeys, limit: SoftLimit): void {
-    this.#reshape(this.#tunnel(name), (associations) => associations.add(keys, limit));
+    const tunnel = this.#tunnel(name);
+    const { encapsulation = tunnel.spec.encapsulation } = keys;
+    this.#reshape(tunnel, (associations) => associations.add({ ...keys, encapsulation }, limit));
   }
 
   useAssociations(name: TunnelName, spi: number): void {

@@ -213,7 +213,7 @@ export class UserspaceDataPlane implements DataPlane, KeyedDataPlane {
   hasten(name: TunnelName): void {
     const tunnel = this.#tunnels.get(name);
     if (tunnel === undefined) return;
-    this.#transmit(tunnel, this.#carrier(tunnel.spec.encapsulation).socket);
+    this.#transmit(tunnel, this.#carrier(tunnel.encapsulation).socket);
   }
 
   setSending(name: TunnelName, sending: Sending): void {
@@ -233,7 +233,7 @@ export class UserspaceDataPlane implements DataPlane, KeyedDataPlane {
 
   sendKeepalive(name: TunnelName): void {
     const tunnel = this.#tunnels.get(name);
-    if (tunnel?.spec.encapsulation !== "udp" || tunnel.destination.address === 0) return;
+    if (tunnel?.encapsulation !== "udp" || tunnel.destination.address === 0) return;
     this.#carrier("udp").socket.sendKeepalive(tunnel.destination);
   }
 
@@ -284,7 +284,7 @@ export class UserspaceDataPlane implements DataPlane, KeyedDataPlane {
     const tunnel = this.#tunnel(name);
     const association = tunnel.associations.get(spi);
     if (association === undefined) return;
-    this.#carriers.get(tunnel.spec.encapsulation)?.bySpi.delete(spi);
+    this.#carriers.get(association.encapsulation)?.bySpi.delete(spi);
     tunnel.drop(association);
   }
 
@@ -359,6 +359,7 @@ export class UserspaceDataPlane implements DataPlane, KeyedDataPlane {
   #addAssociations(tunnel: UserspaceTunnel, { keys, sequences, softLimit }: OpenedKeys): void {
     const { openTransform } = this.#options;
     const { next, limit } = sequences.outbound;
+    const { encapsulation = tunnel.spec.encapsulation } = keys;
     const association = tunnel.add({
       outbound: new OutboundSa({
         keys: keys.outbound,
@@ -374,17 +375,17 @@ export class UserspaceDataPlane implements DataPlane, KeyedDataPlane {
       }),
       inboundSequence: sequences.inbound,
       softLimit,
+      encapsulation,
     });
-    const { bySpi, guard } = this.#carrier(tunnel.spec.encapsulation);
+    const { bySpi, guard } = this.#carrier(encapsulation);
     bySpi.set(keys.inbound.spi, association);
     guard.learn();
   }
 
   #listen(tunnel: UserspaceTunnel): void {
-    const { socket } = this.#carrier(tunnel.spec.encapsulation);
     tunnel.readiness = onReadable(
       tunnel.tun,
-      () => this.#transmit(tunnel, socket),
+      () => this.#transmit(tunnel, this.#carrier(tunnel.encapsulation).socket),
       () => void this.#rebuild(tunnel),
     );
   }
@@ -439,7 +440,7 @@ export class UserspaceDataPlane implements DataPlane, KeyedDataPlane {
     this.#tunnels.delete(spec.name);
     tunnel.readiness?.close();
     for (const [spi, association] of tunnel.associations) {
-      this.#carriers.get(spec.encapsulation)?.bySpi.delete(spi);
+      this.#carriers.get(association.encapsulation)?.bySpi.delete(spi);
       tunnel.drop(association);
     }
   }

@@ -13,7 +13,7 @@ import type {
 } from "../tunnel/data-plane.ts";
 import type { TunnelSelectors } from "../tunnel/selectors.ts";
 import type { InboundSequence, OutboundSequence } from "../tunnel/sequence-store.ts";
-import type { TunnelSpec } from "../tunnel/tunnel.ts";
+import type { Encapsulation, TunnelSpec } from "../tunnel/tunnel.ts";
 import { type Destination, endpointOf } from "./linux/esp-socket.ts";
 import type { Readiness } from "./linux/libc.ts";
 import type { Slab } from "./linux/slab.ts";
@@ -38,6 +38,7 @@ export interface Association {
   readonly inbound: InboundSa<Slab>;
   readonly inboundSequence: InboundSequence;
   readonly order: AdvertisementOrder;
+  readonly encapsulation: Encapsulation;
   /** Absent with keys that the configuration gives. */
   readonly softLimit: SoftLimit | undefined;
   /** Of inner packets, sent. */
@@ -101,7 +102,12 @@ export class UserspaceTunnel {
   add(
     parts: Pick<
       Association,
-      "outbound" | "outboundSequence" | "inbound" | "inboundSequence" | "softLimit"
+      | "outbound"
+      | "outboundSequence"
+      | "inbound"
+      | "inboundSequence"
+      | "softLimit"
+      | "encapsulation"
     >,
   ): Association {
     this.#generations += 1;
@@ -118,6 +124,11 @@ export class UserspaceTunnel {
     this.associations.set(parts.inbound.spi, association);
     this.current ??= association;
     return association;
+  }
+
+  /** Of what is sent. */
+  get encapsulation(): Encapsulation {
+    return this.current?.encapsulation ?? this.spec.encapsulation;
   }
 
   /** Sends with it from now on, unless a newer one is sent with already. */

@@ -61,6 +61,8 @@ export interface TunnelSpec {
 export interface SaKeys {
   readonly outbound: SecurityAssociationKeys;
   readonly inbound: SecurityAssociationKeys;
+  /** As negotiated; absent: the tunnel's. */
+  readonly encapsulation?: Encapsulation;
 }
 
 /** For data planes that take no negotiated keys; configurations that would give them any are refused. */

@@ -18,6 +18,7 @@ import { type Ipv4Address, type Ipv6Address, type Ipv6Prefix, isInPrefix } from 
 import { IpProtocol } from "../ip/ipv6.ts";
 import type { Sending } from "../tunnel/data-plane.ts";
 import {
+  type Encapsulation,
   type Endpoint,
   requireKeys,
   type SecurityAssociationKeys,
@@ -92,9 +93,12 @@ export type StateKeys = Pick<XfrmState, "spi" | "flags" | "algorithms">;
 
 /** Negotiated keys: the pair that is sent with, and all that are received with. */
 export interface NegotiatedXfrm {
-  readonly outbound: (StateKeys & { readonly lifetime: Lifetime }) | undefined;
-  readonly inbound: readonly StateKeys[];
+  readonly outbound: (NegotiatedKeys & { readonly lifetime: Lifetime }) | undefined;
+  readonly inbound: readonly NegotiatedKeys[];
 }
+
+/** Each pair has the encapsulation that its path asked for. */
+export type NegotiatedKeys = StateKeys & { readonly encapsulation: Encapsulation };
 
 export function xfrmTunnel(
   spec: TunnelSpec,
@@ -104,12 +108,12 @@ export function xfrmTunnel(
   const keys = requireKeys(spec);
   return {
     outbound: {
-      ...outboundPlace(spec, attachment),
+      ...outboundPlace(attachment, spec.encapsulation),
       ...keyed(stateKeys(keys.outbound), spec.mtu),
       replay: freshReplayState({ sent: start.sent, received: 0, window: REPLAY_WINDOW }),
     },
     inbound: {
-      ...inboundPlace(spec, attachment),
+      ...inboundPlace(attachment, spec.encapsulation),
       ...keyed(stateKeys(keys.inbound), spec.mtu),
       replay: freshReplayState({ sent: 0, received: start.received, window: REPLAY_WINDOW }),
     },
@@ -129,13 +133,13 @@ export function negotiatedXfrm(
   const replay = freshReplayState({ sent: 0, received: 0, window: REPLAY_WINDOW });
   return {
     outbound: outbound && {
-      ...outboundPlace(spec, attachment),
+      ...outboundPlace(attachment, outbound.encapsulation),
       ...keyed(outbound, spec.mtu),
       lifetime: outbound.lifetime,
       replay,
     },
     negotiated: inbound.map((keys) => ({
-      ...inboundPlace(spec, attachment),
+      ...inboundPlace(attachment, keys.encapsulation),
       ...keyed(keys, spec.mtu),
       // Told of its first packet: then the peer receives with this pair too.
       lifetime: { softPackets: 1 },
@@ -157,20 +161,19 @@ export function stateKeys(keys: SecurityAssociationKeys): StateKeys {
   };
 }
 
-function outboundPlace(spec: TunnelSpec, attachment: Attachment) {
+function outboundPlace(attachment: Attachment, encapsulation: Encapsulation) {
   const { here, there, port } = endsOf(attachment);
   return {
     ...commonOf(attachment),
     source: here,
     destination: there,
-    encapsulation:
-      spec.encapsulation === "udp" ? espInUdp(UDP_ENCAPSULATION_PORT, port) : undefined,
+    encapsulation: encapsulation === "udp" ? espInUdp(UDP_ENCAPSULATION_PORT, port) : undefined,
   };
 }
 
-function inboundPlace(spec: TunnelSpec, attachment: Attachment) {
+function inboundPlace(attachment: Attachment, encapsulation: Encapsulation) {
   const { here, there, port } = endsOf(attachment);
-  const inUdp = spec.encapsulation === "udp";
+  const inUdp = encapsulation === "udp";
   return {
     ...commonOf(attachment),
     source: attachment.local.fixed ? ANY : there,

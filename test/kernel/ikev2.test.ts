@@ -10,6 +10,8 @@ import { canUseXfrmInterfaces } from "../support/xfrm.ts";
 
 /** Each pair of SAs lasts for so many packets. */
 const REKEY_PACKETS = 100;
+/** Three daemons that start on an emulated machine. */
+const BUILDING_MS = 400_000;
 
 describe.skipIf(!canUseXfrmInterfaces() || !daemonsAreBuilt())("keys by IKEv2", () => {
   let lab: TunnelLab;
@@ -27,7 +29,7 @@ describe.skipIf(!canUseXfrmInterfaces() || !daemonsAreBuilt())("keys by IKEv2", 
       server: 'data-plane = "auto"',
     });
     [alice, bob, server] = [lab.home("alice"), lab.home("bob"), lab.serverNamespace];
-  });
+  }, BUILDING_MS);
 
   afterAll(async () => {
     await lab?.dispose();

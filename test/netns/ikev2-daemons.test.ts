@@ -197,3 +197,50 @@ describe.skipIf(!canUseNamespaces() || !daemonsAreBuilt())("homes with keys by I
     expect(running.stderr).toContain("chmod 600");
   });
 });
+
+describe.skipIf(!canUseNamespaces() || !daemonsAreBuilt())('with encapsulation "esp"', () => {
+  let lab: TunnelLab;
+  let home: LabHome;
+
+  beforeAll(async () => {
+    lab = await TunnelLab.open({
+      homes: [{ name: "alice", ikev2: "psk", encapsulation: "esp", rekeyPackets: REKEY_PACKETS }],
+    });
+    home = lab.home("alice");
+  });
+
+  afterAll(async () => {
+    await lab?.dispose();
+  });
+
+  it("ESP is protocol 50 where there is no NAT, and IKE stays on port 500", async () => {
+    const capture = await lab.capture("server");
+    await lab.far.run(["ping", "-n", "-q", "-c", "150", "-i", "0.01", home.address]);
+    await home.take(8);
+    await lab.confirmed(home, home.ipv4(8));
+    await home.reachesFar();
+    await capture.stop();
+    const esp = await capture.esp();
+    expect(esp.length).toBeGreaterThan(300);
+    expect(new Set(esp.map(({ encapsulation }) => encapsulation))).toEqual(new Set(["esp"]));
+    expect((await home.client.status()).keys?.rekeys).toBeGreaterThan(0);
+  });
+
+  it("ESP goes in UDP when the home is behind a NAT now", async () => {
+    await lab.router.run(
+      `nft add table ip nat
+       nft 'add chain ip nat out { type nat hook postrouting priority srcnat; }'
+       nft 'add rule ip nat out oifname "server" ip saddr ${home.ipv4(7, "wan2")} masquerade'`,
+    );
+    await home.take(7, "wan2");
+    await lab.server.until((status) => {
+      const { state, endpoint } = homeIn(status, home.name);
+      return state.kind === "confirmed" && endpoint?.address === "198.51.100.254";
+    });
+    const capture = await lab.capture("server");
+    await home.reachesFar();
+    await capture.stop();
+    const kinds = (await capture.esp()).map(({ encapsulation }) => encapsulation);
+    expect(new Set(kinds)).toEqual(new Set(["udp"]));
+  });
+});

@@ -10,13 +10,7 @@
 
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { canUseNamespaces } from "../support/namespace.ts";
-import {
-  daemonsAreBuilt,
-  homeIn,
-  type LabHome,
-  STRANGER,
-  TunnelLab,
-} from "../support/tunnel-lab.ts";
+import { daemonsAreBuilt, homeIn, type LabHome, TunnelLab } from "../support/tunnel-lab.ts";
 
 const NAT = "198.51.100.10";
 const OTHER_NAT = "198.51.100.11";

@@ -535,13 +535,20 @@ async function makeIkev2Files(plan: {
     `identity = "${home.name}.example"`,
     ...(home.rekeyPackets === undefined ? [] : [`rekey-packets = ${home.rekeyPackets}`]),
   ];
+  const encapsulation = home.encapsulation === "esp" ? ['encapsulation = "esp"'] : [];
   const client = [
     `server = "${SERVER}"`,
     "[tunnel]",
+    ...encapsulation,
     ...lines,
     'server-identity = "server.example"',
   ];
-  const atServer = [`name = "${home.name}"`, `prefixes = ["${innerPrefix(index)}"]`, ...lines];
+  const atServer = [
+    `name = "${home.name}"`,
+    `prefixes = ["${innerPrefix(index)}"]`,
+    ...encapsulation,
+    ...lines,
+  ];
   if (home.ikev2 === "psk") {
     const file = join(own, "psk");
     await writeFile(file, randomBytes(32).toString("hex"), secret);
