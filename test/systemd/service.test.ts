@@ -1,10 +1,10 @@
 /**
  * The Debian package on two machines with a real systemd each, from installation to purging:
  *
- *     ┌ home ─────────────────┐                         ┌ isp ────────────────────┐
- *     │ hometun-client    wan ── 192.0.2.10 ─ 192.0.2.1 ── wan    hometun-server  │
- *     │ ht0 2001:db8:a::1     │                         │ lo 2001:db8:ffff::1     │
- *     └───────────────────────┘                         └─────────────────────────┘
+ *     ┌ host ┐    ┌ home ─────────────────┐                         ┌ isp ────────────────────┐
+ *     │   lan0 ── lan0 hometun-client wan ── 192.0.2.10 ─ 192.0.2.1 ── wan    hometun-server  │
+ *     └──────┘    │ ht0 2001:db8:a::1     │                         │ lo 2001:db8:ffff::1     │
+ *                 └───────────────────────┘                         └─────────────────────────┘
  *
  * The tests are one story, in order.
  */
@@ -25,6 +25,11 @@ const CLIENT = "hometun-client.service";
 const SERVER = "hometun-server.service";
 const BOUND = "hometun-client@wan.service";
 const HOME_ADDRESS = "2001:db8:a::1";
+const FAR_ADDRESS = "2001:db8:ffff::1";
+const LAN = "2001:db8:a:1:";
+const HOOK = "/usr/local/bin/tunnel-hook";
+const EVENTS = "/run/hometun/events";
+const HAS_NFT = existsSync("/usr/sbin/nft");
 /** CAP_NET_ADMIN and CAP_NET_RAW, the server CAP_NET_BIND_SERVICE too: capabilities(7). */
 const CLIENT_CAPABILITIES = "0000000000003000";
 const SERVER_CAPABILITIES = "0000000000003400";
@@ -51,6 +56,7 @@ describe.skipIf(!canUseNamespaces({ tun: true }) || !daemonsAreBuilt() || !canBo
     const lab = new Lab();
     let folder: string;
     let wan: { home: Namespace; isp: Namespace };
+    let host: Namespace;
     let home: Machine;
     let isp: Machine;
 
@@ -59,7 +65,9 @@ describe.skipIf(!canUseNamespaces({ tun: true }) || !daemonsAreBuilt() || !canBo
       execFileSync(join(ROOT, "packaging/build-deb"), [folder], { stdio: "ignore" });
       await copyFile(join(import.meta.dirname, "probe.mjs"), join(folder, "probe.mjs"));
       wan = { home: await lab.namespace("home"), isp: await lab.namespace("isp") };
-      await wan.isp.run("ip addr add 2001:db8:ffff::1/128 dev lo");
+      await wan.isp.run(`ip addr add ${FAR_ADDRESS}/128 dev lo`);
+      host = await lab.namespace("host");
+      await lab.connect(host, "lan0", wan.home, "lan0");
       [home, isp] = await Promise.all([
         Machine.boot(wan.home, folder, udev),
         Machine.boot(wan.isp, folder),
@@ -253,6 +261,49 @@ describe.skipIf(!canUseNamespaces({ tun: true }) || !daemonsAreBuilt() || !canBo
       expect(JSON.parse(found).namespace).not.toBe(0);
     });
 
+    it.runIf(HAS_NFT)(
+      "serves a LAN, guards it and runs hooks, all within those walls",
+      async () => {
+        await home.write(HOOK, `#!/bin/sh\necho "$1 $HOMETUN_ADDRESS" >>${EVENTS}\n`, "0755");
+        const hooks = ["up", "down", "move"].map(
+          (event) => `on-${event} = ["${HOOK}", "${event}"]`,
+        );
+        const lines = ['lan = "lan0"', `open-ports = ["tcp ${LAN}:/64 8080"]`, ...hooks];
+        await home.write("/tmp/head", `${lines.join("\n")}\n`);
+        await home.run(
+          "cd /etc/hometun && cat /tmp/head client.toml >/tmp/all && cat /tmp/all >client.toml",
+        );
+        await home.run(`systemctl restart ${CLIENT}`);
+        await home.until(CLIENT, isConfirmed);
+
+        const address = await eventually(async () => {
+          const said = await host.run("ip -6 -o addr show dev lan0 scope global -tentative");
+          return new RegExp(`${LAN}[0-9a-f:]+`).exec(said)?.[0];
+        });
+        await eventually(() => host.run(`ping -n -c 1 -W 1 ${FAR_ADDRESS}`).catch(() => undefined));
+        // Nobody listens: what is let in is refused by the host, what is kept out is not answered.
+        const knock = (port: number, seconds: number) =>
+          wan.isp.run(
+            `timeout ${seconds} bash -c 'exec 3<>/dev/tcp/${address}/${port}' 2>&1 || echo $?`,
+          );
+        expect(await knock(8080, 20)).toContain("refused");
+        expect(await knock(8081, 2)).toMatch(/^124$/m);
+
+        await wan.home.run("ip -4 addr flush dev wan; ip addr add 192.0.2.11/24 dev wan");
+        const heard = (events: string) =>
+          eventually(async () =>
+            (await home.run(`cat ${EVENTS}`).catch(() => "")) === events ? events : undefined,
+          );
+        await heard("up 192.0.2.10\nmove 192.0.2.11\n");
+        await wan.home.run("ip -4 addr flush dev wan");
+        await takeAddress();
+        await home.until(CLIENT, ({ StatusText = "" }) => StatusText.endsWith("by 192.0.2.10"));
+        expect(await home.run("journalctl --no-pager -o cat -u hometun-client")).not.toMatch(
+          /"level":"(warn|error)".*(hook|LAN|firewall|state)/,
+        );
+      },
+    );
+
     it("follows an upgrade while traffic flows", async () => {
       await home.until(CLIENT, isConfirmed);
       const pings = await PingStream.start(wan.isp, HOME_ADDRESS);
@@ -295,6 +346,7 @@ describe.skipIf(!canUseNamespaces({ tun: true }) || !daemonsAreBuilt() || !canBo
 
     it("is removed with configuration and state kept, and purged with all", async () => {
       await home.run("dpkg --remove hometun");
+      if (HAS_NFT) expect(await wan.home.run("nft list tables")).not.toContain("hometun");
       await expect(home.run(`systemctl is-active ${CLIENT}`)).rejects.toThrow();
       await home.run("test -f /etc/hometun/client.toml -a -d /var/lib/hometun");
       await home.run("dpkg -i /opt/test/hometun_*.deb");
