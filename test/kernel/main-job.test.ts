@@ -1,7 +1,11 @@
-/** The whole job with the kernel's data plane at both ends or at one, over the laboratory of `tunnel-lab.ts`. */
+/**
+ * The whole job with the kernel's data plane at both ends or at one, over the laboratory of `tunnel-lab.ts`: swap, gap
+ * and uplink change, through which an open TCP connection goes on.
+ */
 
 import { afterEach, describe, expect, it } from "vitest";
 import type { Encapsulation, Suite } from "../../common/tunnel/tunnel.ts";
+import { Transfer } from "../support/transfer.ts";
 import { daemonsAreBuilt, TunnelLab } from "../support/tunnel-lab.ts";
 import { canUseXfrmInterfaces } from "../support/xfrm.ts";
 
@@ -44,6 +48,13 @@ describe.skipIf(!canUseXfrmInterfaces() || !daemonsAreBuilt())("the main job", (
     expect((await opened.server.status()).dataPlane.kind).toBe(expected(kinds.server));
     await home.reachesFar();
     await home.reachesFar(1300);
+    // To the home: this is the way that goes wrong when the server does not know where the home is.
+    const transfer = await Transfer.start({
+      from: opened.far,
+      to: home.namespace,
+      address: home.address,
+      port: 5001,
+    });
 
     await home.take(8);
     await opened.confirmed(home, home.ipv4(8));
@@ -56,5 +67,11 @@ describe.skipIf(!canUseXfrmInterfaces() || !daemonsAreBuilt())("the main job", (
     await opened.confirmed(home, home.ipv4(9, "wan2"));
     await home.reachesFar();
     await home.isReachedFrom();
+    const { sent, received } = await transfer.finish();
+    expect(received).toBe(sent);
+    expect(Number.parseInt(sent, 10)).toBeGreaterThan(0);
+    const { traffic } = await home.atServer(opened.server);
+    expect(traffic.refused).not.toHaveProperty("not-authentic");
+    expect(traffic.refused).not.toHaveProperty("replayed");
   });
 });

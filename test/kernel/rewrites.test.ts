@@ -18,7 +18,7 @@ import { SEQUENCE_SKIP } from "../../common/xfrm/plan.ts";
 import { Capture, type CapturedEsp } from "../support/capture.ts";
 import type { Order } from "../support/kernel-plane-process.ts";
 import { Lab, type Namespace, type Running } from "../support/namespace.ts";
-import { canUseXfrmInterfaces, growth, xfrmStatistics } from "../support/xfrm.ts";
+import { canUseXfrmInterfaces, growth, runsUntried, xfrmStatistics } from "../support/xfrm.ts";
 
 const PROCESS = resolve(import.meta.dirname, "../support/kernel-plane-process.ts");
 const SERVER = "198.51.100.1";
@@ -246,6 +246,21 @@ describe.skipIf(!canUseXfrmInterfaces())("moves under load", () => {
     // more, so the packet does not authenticate (RFC 4303 appendix A).
     const { XfrmInStateSeqError = 0, XfrmInStateProtoError = 0 } = drops.server;
     expect((XfrmInStateSeqError + XfrmInStateProtoError) / seen.packets).toBeLessThan(0.005);
+  });
+
+  it.skipIf(!runsUntried)("to another port alone change the states that stand", async () => {
+    await open(server, {
+      owner: "server",
+      local: SERVER,
+      spec: { ...atServer, encapsulation: "udp" },
+    });
+    await ask(move("remote", [HOME[0]], 1));
+    await ask({ ...move("remote", [HOME[0]], 1), port: 30_003 } as Order);
+    const text = await server.run("ip xfrm state");
+    expect(text.match(/^src /gm)).toHaveLength(2);
+    expect(text).toContain("espinudp sport 4500 dport 30003");
+    expect(text).toContain("espinudp sport 30003 dport 4500");
+    expect(text).not.toMatch(new RegExp(`oseq 0x0*${SEQUENCE_SKIP.toString(16)}`));
   });
 
   async function standing() {

@@ -1,13 +1,15 @@
 /**
  * What stands in the kernel outlives the daemons, serves nobody but whom it is for, and is mended; over the laboratory
- * of `tunnel-lab.ts`. The keys are of AES-GCM: with them nothing but the kernel's own states can be gone on with.
+ * of `tunnel-lab.ts`. Alice's keys are of AES-GCM: with them nothing but the kernel's own states can be gone on with.
  */
 
+import { readFile, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Capture } from "../support/capture.ts";
 import { eventually, type Namespace } from "../support/namespace.ts";
 import { daemonsAreBuilt, FAR, type LabHome, SERVER, TunnelLab } from "../support/tunnel-lab.ts";
-import { canUseXfrmInterfaces } from "../support/xfrm.ts";
+import { canUseXfrmInterfaces, runsUntried } from "../support/xfrm.ts";
 
 const KERNEL = 'data-plane = "kernel"';
 
@@ -18,12 +20,15 @@ describe.skipIf(!canUseXfrmInterfaces() || !daemonsAreBuilt())("tunnels in the k
 
   beforeAll(async () => {
     lab = await TunnelLab.build({
-      homes: ["alice", "bob"].map((name) => ({
-        name,
-        encapsulation: "esp",
-        suite: "aes-gcm-128",
-        client: KERNEL,
-      })),
+      homes: [
+        { name: "alice", encapsulation: "esp", suite: "aes-gcm-128", client: KERNEL },
+        {
+          name: "bob",
+          encapsulation: "esp",
+          suite: "aes-cbc-256-hmac-sha2-256-128",
+          client: KERNEL,
+        },
+      ],
       server: `${KERNEL}\nallow-private-endpoints = true`,
     });
     alice = lab.home("alice");
@@ -130,6 +135,39 @@ describe.skipIf(!canUseXfrmInterfaces() || !daemonsAreBuilt())("tunnels in the k
     await alice.isReachedFrom();
     expect(await states(server)).toBe(before);
   });
+
+  it.skipIf(!runsUntried)(
+    "come and go with the configuration, and the others notice nothing",
+    async () => {
+      const bob = lab.home("bob");
+      const file = join(lab.directory, "server", "homes", "bob.toml");
+      const text = await readFile(file);
+      const homes = async (count: number) => {
+        lab.server.running.kill("SIGHUP");
+        await lab.server.until((status) => status.homes.length === count);
+      };
+      const before = await states(server);
+      const alices = before.split(/^(?=src )/m).filter((each) => each.includes(alice.ipv4(9)));
+      expect(alices).toHaveLength(1);
+      const { lost } = await lossDuring(async () => {
+        await rm(file);
+        await homes(1);
+        await eventually(async () =>
+          (await server.run("ip link")).includes("ht-bob") ? undefined : true,
+        );
+        const left = await states(server);
+        expect(left.match(/^src /gm)).toHaveLength(3); // hers, and what is not ours
+        expect(left).toContain(alices[0]);
+        await writeFile(file, text, { mode: 0o600 });
+        await homes(2);
+        await bob.client.announce();
+        await lab.confirmed(bob, bob.ipv4(7));
+      });
+      expect(lost).toBe(0);
+      expect(await states(server)).toContain(alices[0]);
+      await bob.reachesFar();
+    },
+  );
 
   it("carry nothing that claims to come from another home", async () => {
     const bob = lab.home("bob");

@@ -33,6 +33,8 @@ export type Order =
       readonly end: "remote" | "local";
       readonly tunnels: readonly string[];
       readonly addresses: readonly string[];
+      /** Of the remote end; default 4500. */
+      readonly port?: number;
       readonly times: number;
       /** Milliseconds between two moves. */
       readonly everyMs: number;
@@ -66,7 +68,7 @@ async function carryOut(order: Order): Promise<unknown> {
         const address = order.addresses[count % order.addresses.length] as Ipv4Address;
         const tunnel = order.tunnels[count % order.tunnels.length] as TunnelName;
         const started = performance.now();
-        if (order.end === "remote") plane?.setRemote(tunnel, { address, port: 4500 });
+        if (order.end === "remote") plane?.setRemote(tunnel, { address, port: order.port ?? 4500 });
         else plane?.setLocal(address);
         times.push(performance.now() - started);
         await new Promise((resolve) => setTimeout(resolve, order.everyMs));

@@ -1,11 +1,12 @@
 /** A TCP transfer between two namespaces, to see whether a connection outlives what is done to its path. */
 
 import { resolve } from "node:path";
-import type { Namespace, Running } from "./namespace.ts";
+import { type Namespace, PATIENCE_MS, type Running } from "./namespace.ts";
 
 const PROCESS = resolve(import.meta.dirname, "transfer-process.ts");
 const TSX = ["--import", "tsx", PROCESS];
-const END = 40_000; // milliseconds; TCP may have backed off for a while
+/** Milliseconds; TCP may have backed off for a while. */
+const END = Math.max(40_000, PATIENCE_MS);
 
 /** What both ends say of the transfer: octets and their digest. */
 export interface TransferResult {
