@@ -354,9 +354,9 @@ describe("each mistake is told with file, key and expectation", () => {
       says: "client.toml: tunnel.prefixes: unknown key, expected one of interface, default-route, mtu, clamp-mss, nat-keepalive, liveness-interval, link-local, encapsulation",
     },
     {
-      name: "negotiated keys over protocol 50",
-      text: `${NEGOTIATED_TEXT}psk-file = "/etc/hometun/psk"\n[tunnel]\nencapsulation = "esp"`,
-      says: 'client.toml: tunnel.encapsulation: expected "udp", got "esp"',
+      name: "negotiated keys in an encapsulation that there is not",
+      text: `${NEGOTIATED_TEXT}psk-file = "/etc/hometun/psk"\n[tunnel]\nencapsulation = "tcp"`,
+      says: 'client.toml: tunnel.encapsulation: expected "udp" or "esp", got "tcp"',
     },
     {
       name: "nothing to prove itself with",
