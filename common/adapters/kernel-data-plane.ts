@@ -318,6 +318,7 @@ export class KernelDataPlane implements DataPlane, KeyedDataPlane {
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
+    if (this.#udp !== undefined) this.#udp.onIke = undefined;
     clearInterval(this.#heldTimer);
     clearTimeout(this.#linksTimer);
     for (const subscription of this.#subscriptions) subscription.close();
@@ -331,20 +332,24 @@ export class KernelDataPlane implements DataPlane, KeyedDataPlane {
   }
 
   addAssociations(name: TunnelName, keys: SaKeys, limit: SoftLimit): void {
-    const tunnel = this.#tunnel(name);
+    const tunnel = this.#tunnels.get(name);
+    if (tunnel === undefined) return;
     const { encapsulation = tunnel.spec.encapsulation } = keys;
     this.#reshape(tunnel, (associations) => associations.add({ ...keys, encapsulation }, limit));
   }
 
   useAssociations(name: TunnelName, spi: number): void {
-    this.#reshape(this.#tunnel(name), (associations) => {
+    const tunnel = this.#tunnels.get(name);
+    if (tunnel === undefined) return;
+    this.#reshape(tunnel, (associations) => {
       const pair = associations.find(spi);
       if (pair !== undefined) associations.use(pair);
     });
   }
 
   removeAssociations(name: TunnelName, spi: number): void {
-    const tunnel = this.#tunnel(name);
+    const tunnel = this.#tunnels.get(name);
+    if (tunnel === undefined) return;
     this.#refresh(tunnel);
     this.#reshape(tunnel, (associations) => {
       const pair = associations.find(spi);
@@ -353,7 +358,7 @@ export class KernelDataPlane implements DataPlane, KeyedDataPlane {
   }
 
   associations(name: TunnelName): readonly AssociationUse[] {
-    return this.#tunnel(name).associations?.uses ?? [];
+    return this.#tunnels.get(name)?.associations?.uses ?? [];
   }
 
   listenForIke(listener: (datagram: IkeDatagram) => void): void {
@@ -361,11 +366,11 @@ export class KernelDataPlane implements DataPlane, KeyedDataPlane {
   }
 
   sendIke({ message, remote }: IkeDatagram): void {
-    this.#openUdp().sendIke(message, remote);
+    this.#udp?.sendIke(message, remote);
   }
 
   sendIkeKeepalive(remote: Endpoint): void {
-    this.#openUdp().sendKeepalive(remote);
+    this.#udp?.sendKeepalive(remote);
   }
 
   #openUdp(): UdpEncapsulationSocket {
