@@ -5,7 +5,7 @@
  *     npm run soak -- changes [COUNT] [--keys ikev2|manual] [--seed NUMBER]
  *     npm run soak -- flood [SECONDS] [--rate NUMBER]
  *
- * Control-C ends the first of them early, and what was seen until then is judged.
+ * SIGINT to this process alone ends the first of them early, and what was seen until then is judged.
  * Needs root, for network namespaces. Ends with status 0 when all held, else 1.
  */
 
