@@ -60,9 +60,9 @@ interface Place {
 
 /** What `.meta` and common/config/schema.ts attach to a schema. */
 interface About {
-  readonly description?: string;
-  readonly example?: string;
-  readonly expected?: string;
+  readonly description?: string | undefined;
+  readonly example?: string | undefined;
+  readonly expected?: string | undefined;
   readonly alternatives?: Alternatives;
 }
 

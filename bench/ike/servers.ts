@@ -88,7 +88,9 @@ export async function startHometun(
       const all = await status();
       return all.homes.filter(({ keys }) => keys?.state === "established").length;
     },
-    stop: () => running.stop(),
+    stop: async () => {
+      await running.stop();
+    },
   };
 }
 
@@ -124,7 +126,9 @@ export async function startCharon(
       const [, total = "0"] = /IKE_SAs: (\d+) total/.exec(await swanctl("--stats")) ?? [];
       return Number(total);
     },
-    stop: () => running.stop(),
+    stop: async () => {
+      await running.stop();
+    },
   };
 }
 

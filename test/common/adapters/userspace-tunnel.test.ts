@@ -41,6 +41,7 @@ const add = (tunnel: UserspaceTunnel, spi: number, sent = 0, sequence = 1): Asso
     inbound: { spi, sequence, close: () => undefined } as unknown as InboundSa<Slab>,
     inboundSequence: ephemeralInbound(),
     softLimit: { packets: 100, octets: 1_000 },
+    encapsulation: "udp",
   });
 
 describe("a tunnel with negotiated keys", () => {
