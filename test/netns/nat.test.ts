@@ -129,9 +129,9 @@ describe.skipIf(!canUseNamespaces() || !daemonsAreBuilt())("homes behind one NAT
        const packet = Buffer.from("${Buffer.from(packet.octets).toString("hex")}", "hex");
        socket.bind(4500, () => socket.send(packet, 4500, "198.51.100.1", () => socket.close()));`,
     ]);
+    await lab.server.until((status) => homeIn(status, alice.name).traffic.refused.replayed === 1);
     await alice.reachesFar();
     expect(await endpointOf(alice)).toEqual(before);
-    expect((await alice.atServer(lab.server)).traffic.refused.replayed).toBe(1);
   });
 
   it("go back to stating their address when they have one of their own again", async () => {
