@@ -560,9 +560,7 @@ export class KernelDataPlane implements DataPlane, KeyedDataPlane {
       return;
     }
     // The numbers that are left out are reserved ones, too.
-    if (standing !== undefined && tunnel.associations === undefined) {
-      this.#countSent(tunnel, standing);
-    }
+    if (standing !== undefined) this.#countSent(tunnel, standing);
     const steps = planMove(before, after, standing);
     if (!this.#migrates && steps.some(({ kind }) => kind === "migrate")) {
       this.#replaceStates(tunnel, before);
@@ -779,6 +777,8 @@ export class KernelDataPlane implements DataPlane, KeyedDataPlane {
   }
 
   #countSent(tunnel: KernelTunnel, state: PresentState): void {
+    // Negotiated pairs are counted one by one, and have no reserve: their numbers end with the process.
+    if (tunnel.associations !== undefined) return;
     const { packets, octets } = state.current;
     if (packets !== tunnel.sent.packets) tunnel.sentAt = this.#options.now();
     tunnel.sent = passedThrough({ packets, octets });

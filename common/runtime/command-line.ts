@@ -103,7 +103,9 @@ export function tell(error: unknown, program: string): { lines: string[]; status
       return say(ExitStatus.failure, `the daemon's answer was not understood: ${each.message}`);
     }
   }
-  const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  const text = [...causesOf(error)]
+    .map((each) => (each instanceof Error ? (each.stack ?? each.message) : String(each)))
+    .join("\nbecause of ");
   return say(ExitStatus.failure, `unexpected error, please report it\n${text}`);
 }
 
