@@ -14,14 +14,14 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { cpus, release, tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { type Ipv6Address, parseIpv6Prefix } from "../common/ip/address.ts";
-import type { TunnelName, TunnelSpec } from "../common/tunnel/tunnel.ts";
+import type { TunnelSpec } from "../common/tunnel/tunnel.ts";
 import type { Order } from "../test/support/kernel-plane-process.ts";
+import { MANY_TUNNELS_MTU, tunnelAtServer } from "../test/support/many-tunnels.ts";
 import { Lab, type Namespace, type Running } from "../test/support/namespace.ts";
 
 const PROCESS = resolve(import.meta.dirname, "../test/support/kernel-plane-process.ts");
 const SERVER = "198.51.100.1";
 const HOME = "198.51.100.7";
-const MTU = 1400;
 const WINDOW = 1024; // packets
 /** A guest may be slow. */
 const PATIENCE_MS = 1_500_000;
@@ -33,38 +33,8 @@ const SECONDS = 3;
 const range = (count: number) => Array.from({ length: count }, (_, index) => index + 1);
 const hexOf = (number: number, digits: number) => number.toString(16).padStart(digits, "0");
 
-function keysOf(spi: number, number: number) {
-  return {
-    spi,
-    suite: "aes-gcm-128",
-    encryptionKey: new Uint8Array(16).fill(number),
-    companion: new Uint8Array(4).fill(number >> 8),
-    extendedSequenceNumbers: true,
-  } as const;
-}
-
-/** A home as its server has it. */
-function atServer(number: number): TunnelSpec {
-  const hex = number.toString(16);
-  const prefix = parseIpv6Prefix(`2001:db8:${hex}::/48`);
-  return {
-    name: `home-${number}` as TunnelName,
-    interfaceName: `ht-${number}`,
-    encapsulation: "esp",
-    localAddresses: [`fe80::5:${hex}` as Ipv6Address],
-    peerLinkLocal: `fe80::c:${hex}` as Ipv6Address,
-    remotePrefixes: [prefix],
-    localPrefixes: [parseIpv6Prefix("::/0")],
-    routes: [prefix],
-    mtu: MTU,
-    clampMss: false,
-    outbound: keysOf(0x10_0000 + number, number),
-    inbound: keysOf(0x20_0000 + number, number),
-  };
-}
-
 function atHome(number: number): TunnelSpec {
-  const server = atServer(number);
+  const server = tunnelAtServer(number);
   const hex = number.toString(16);
   return {
     ...server,
@@ -73,8 +43,8 @@ function atHome(number: number): TunnelSpec {
     remotePrefixes: server.localPrefixes,
     localPrefixes: server.remotePrefixes,
     routes: [parseIpv6Prefix("::/0")],
-    outbound: keysOf(0x20_0000 + number, number),
-    inbound: keysOf(0x10_0000 + number, number),
+    outbound: server.inbound,
+    inbound: server.outbound,
   };
 }
 
@@ -125,7 +95,7 @@ function homeByHand(number: number, remote: string): { xfrm: string[]; links: st
     links: [
       `route add unreachable ${prefix} metric 2000`,
       `link add ht-${number} type xfrm dev lo if_id ${idOf(number)}`,
-      `link set ht-${number} mtu ${MTU} addrgenmode none`,
+      `link set ht-${number} mtu ${MANY_TUNNELS_MTU} addrgenmode none`,
       `link set ht-${number} up`,
       `addr add fe80::5:${hex}/128 dev ht-${number} nodad`,
       `route append ${peer} dev ht-${number} metric 1000`,
@@ -253,7 +223,7 @@ async function measureHomes(homes: number): Promise<void> {
   try {
     const server = await bench.fresh("server");
     await uplink(server);
-    const specs = range(homes).map(atServer);
+    const specs = range(homes).map(tunnelAtServer);
     const order = { owner: "server", local: SERVER, migrate: true, specs } as const;
     const { plane, ms, memory: before } = await bench.plane(server, order);
     const after = await memoryOf(server);
@@ -338,7 +308,7 @@ async function pair(bench: Bench, how: "hometun" | "ip") {
   if (how === "hometun") {
     const common = { migrate: true } as const;
     const there = await bench.plane(server, {
-      ...{ ...common, owner: "server", local: SERVER, specs: [atServer(1)] },
+      ...{ ...common, owner: "server", local: SERVER, specs: [tunnelAtServer(1)] },
     });
     const here = await bench.plane(home, {
       ...{ ...common, owner: "client", local: HOME, specs: [atHome(1)] },
@@ -367,7 +337,7 @@ async function pair(bench: Bench, how: "hometun" | "ip") {
         }),
       ),
       `link add ht-1 type xfrm dev lo if_id ${idOf(1)}`,
-      `link set ht-1 mtu ${MTU} addrgenmode none`,
+      `link set ht-1 mtu ${MANY_TUNNELS_MTU} addrgenmode none`,
       "link set ht-1 up",
       "addr add 2001:db8:1::1/128 dev ht-1 nodad",
       "route add ::/0 dev ht-1",

@@ -31,10 +31,13 @@ import { Driver } from "../common/runtime/drive.ts";
 import type { Logger } from "../common/runtime/log.ts";
 import { type Instant, later } from "../common/time.ts";
 import type { KeyedDataPlane, SoftLimit } from "../common/tunnel/data-plane.ts";
-import type { Endpoint, TunnelName } from "../common/tunnel/tunnel.ts";
-import { UDP_ENCAPSULATION_PORT } from "../common/tunnel/tunnel.ts";
+import {
+  type Endpoint,
+  IKE_PORT,
+  type TunnelName,
+  UDP_ENCAPSULATION_PORT,
+} from "../common/tunnel/tunnel.ts";
 
-const IKE_PORT = 500;
 /** The server is not asked more often whether it is there. */
 const PROBE_SPACING_MS = 5_000;
 

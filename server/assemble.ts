@@ -83,7 +83,7 @@ export function assemble(config: ServerConfig, log: Logger): Task[] {
           health,
           sendNeighbor: (interfaceIndex, destination, icmp) =>
             sender.send(interfaceIndex, destination, icmp),
-          pathMtu: async (address) => (await queryRoute(socket, address))?.mtu,
+          pathMtu: async (address) => queryRoute(socket, address)?.mtu,
           ownAddresses,
           randomOctets: randomBytes,
           version: VERSION,

@@ -37,10 +37,14 @@ import { type Ipv4Address, type Ipv6Address, ipv6Octets } from "../common/ip/add
 import { Driver } from "../common/runtime/drive.ts";
 import type { Logger } from "../common/runtime/log.ts";
 import type { KeyedDataPlane, SoftLimit } from "../common/tunnel/data-plane.ts";
-import { type Endpoint, type TunnelName, UDP_ENCAPSULATION_PORT } from "../common/tunnel/tunnel.ts";
+import {
+  type Endpoint,
+  IKE_PORT,
+  type TunnelName,
+  UDP_ENCAPSULATION_PORT,
+} from "../common/tunnel/tunnel.ts";
 import type { HomeConfig } from "./config.ts";
 
-const IKE_PORT = 500;
 const INTERFACE_ID = 8; // offset in an address
 /** A home whose configuration is another now has so long to ask for it. */
 const REAUTHENTICATE_SECONDS = 2;

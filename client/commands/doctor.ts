@@ -62,7 +62,7 @@ export function doctorCommand(): Command {
 async function examine(config: ClientConfig, routes: RouteSocket): Promise<Finding[]> {
   const { tunnel, keys, server } = config;
   const status = await statusOf(config.controlSocket);
-  const uplink = await queryRoute(routes, server, { excludeInterface: tunnel.interfaceName });
+  const uplink = queryRoute(routes, server, { excludeInterface: tunnel.interfaceName });
   return [
     examinePermissions(),
     ...(await examineDataPlanes({

@@ -7,9 +7,7 @@ import { createSocket, type Socket } from "node:dgram";
 import { SystemError } from "../errors.ts";
 import { type Ipv4Address, parseIpv4 } from "../ip/address.ts";
 import type { KeyedDataPlane } from "../tunnel/data-plane.ts";
-import type { Endpoint } from "../tunnel/tunnel.ts";
-
-export const IKE_PORT = 500;
+import { type Endpoint, IKE_PORT } from "../tunnel/tunnel.ts";
 
 const HINTS: Readonly<Record<string, string>> = {
   EADDRINUSE: "another program has it: hometun running already, or an IPsec daemon",

@@ -10,6 +10,8 @@ export type Encapsulation = "esp" | "udp";
 
 /** The port of ESP in UDP, RFC 3948 section 2.1. */
 export const UDP_ENCAPSULATION_PORT = 4500;
+/** The port of IKE where it is not encapsulated, RFC 7296 section 2. */
+export const IKE_PORT = 500;
 
 /** What travels after the salt of AES-GCM is split off; the names are those of the files. */
 export type Suite = "aes-gcm-128" | "aes-gcm-192" | "aes-gcm-256" | "aes-cbc-256-hmac-sha2-256-128";

@@ -4,9 +4,8 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { type Ipv6Address, parseIpv6Prefix } from "../../common/ip/address.ts";
-import type { TunnelName, TunnelSpec } from "../../common/tunnel/tunnel.ts";
 import type { Order } from "../support/kernel-plane-process.ts";
+import { tunnelAtServer } from "../support/many-tunnels.ts";
 import { Lab, type Namespace } from "../support/namespace.ts";
 import { canUseXfrmInterfaces } from "../support/xfrm.ts";
 
@@ -17,33 +16,6 @@ const FEW = 10;
 const { HOMETUN_MANY_HOMES = "200" } = process.env;
 const MANY = Number(HOMETUN_MANY_HOMES);
 const MOVES = 100;
-
-function specOf(number: number): TunnelSpec {
-  const hex = number.toString(16);
-  const keys = (spi: number) =>
-    ({
-      spi,
-      suite: "aes-gcm-128",
-      encryptionKey: new Uint8Array(16).fill(number),
-      companion: new Uint8Array(4).fill(number >> 8),
-      extendedSequenceNumbers: true,
-    }) as const;
-  const prefix = parseIpv6Prefix(`2001:db8:${hex}::/48`);
-  return {
-    name: `home-${number}` as TunnelName,
-    interfaceName: `ht-${number}`,
-    encapsulation: "esp",
-    localAddresses: [`fe80::5:${hex}` as Ipv6Address],
-    peerLinkLocal: `fe80::c:${hex}` as Ipv6Address,
-    remotePrefixes: [prefix],
-    localPrefixes: [parseIpv6Prefix("::/0")],
-    routes: [prefix],
-    mtu: 1400,
-    clampMss: false,
-    outbound: keys(0x10_0000 + number),
-    inbound: keys(0x20_0000 + number),
-  };
-}
 
 const range = (count: number) => Array.from({ length: count }, (_, index) => index + 1);
 
@@ -80,7 +52,7 @@ describe.skipIf(!canUseXfrmInterfaces())("many homes", () => {
       return JSON.parse(await plane.line(undefined, 280_000)) as Answer;
     };
     const before = await freeMemory();
-    const specs = range(homes).map(specOf);
+    const specs = range(homes).map(tunnelAtServer);
     const common = {
       kind: "open",
       owner: "server",

@@ -4,12 +4,9 @@
  */
 
 import { type Instant, later } from "../../time.ts";
+import { IKE_PORT, UDP_ENCAPSULATION_PORT } from "../../tunnel/tunnel.ts";
 import type { Path } from "../nat-detection.ts";
 import type { MessageInput, SessionEffect } from "../session-types.ts";
-
-/** Where IKE goes once a NAT is known, RFC 7296 section 2.23. */
-const IKE_PORT = 500;
-const NAT_TRAVERSAL_PORT = 4500;
 
 export class PeerPath {
   readonly #emit: (effect: SessionEffect) => void;
@@ -53,8 +50,8 @@ export class PeerPath {
     if (path.remote.port !== IKE_PORT) return;
     this.#encapsulated = true;
     this.#path = {
-      local: { ...path.local, port: NAT_TRAVERSAL_PORT },
-      remote: { ...path.remote, port: NAT_TRAVERSAL_PORT },
+      local: { ...path.local, port: UDP_ENCAPSULATION_PORT },
+      remote: { ...path.remote, port: UDP_ENCAPSULATION_PORT },
     };
   }
 
