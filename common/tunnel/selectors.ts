@@ -138,15 +138,19 @@ class Side {
   }
 }
 
-/** Prefixes laid out as words. Few per tunnel, so they are read one after the other. */
+/**
+ * Prefixes laid out as words. Few per tunnel, so they are read one after the other; thousands on a server, so in a
+ * plain array, which takes half the memory of a short Int32Array and is as fast.
+ */
 class PrefixTable {
   /** Whether `::/0` is one of them. */
   readonly matchesAll: boolean;
-  readonly #words: Int32Array;
+  readonly #words: readonly number[];
 
   constructor(prefixes: readonly Ipv6Prefix[]) {
     this.matchesAll = prefixes.some((prefix) => prefix.length === 0);
-    this.#words = Int32Array.from(prefixes.flatMap(ruleOf));
+    // The copy has no room to grow.
+    this.#words = prefixes.flatMap(ruleOf).slice();
   }
 
   match(a: number, b: number, c: number, d: number): boolean {
