@@ -2,7 +2,8 @@
  * The home's front: there is always a session, or soon will be. When one ends, another begins after a pause that
  * grows; when it is time to authenticate again, the new session is made before the old one is deleted, on the same
  * link (RFC 5739 section 4.2), so that no packet is lost. When the gateway seems to have begun anew, a new session is
- * tried beside the old one.
+ * tried beside the old one: also when it seems to have done so between IKE_SA_INIT and IKE_AUTH, where a stranger may have
+ * said it in its name, so that the doubted one may still be the first to get its answer.
  */
 
 import { MalformedError } from "../errors.ts";
@@ -54,13 +55,20 @@ export type InitiatorEffect =
   /** No session; the next try comes in so many milliseconds. */
   | { readonly kind: "waiting"; readonly pauseMs: number };
 
+interface Attempt {
+  readonly id: AttemptId;
+  readonly session: IkeSession;
+  /** The gateway is said not to know it before it was even established: another was begun beside it. */
+  isDoubted: boolean;
+}
+
 export class IkeInitiator {
   readonly #options: HomeOptions;
   readonly #settings: SessionSettings;
   readonly #ports: SessionPorts;
   #path: Path | undefined;
   /** The one in use first; beside it at most the one that shall follow it and those that are being deleted. */
-  #attempts: { readonly id: AttemptId; readonly session: IkeSession }[] = [];
+  #attempts: Attempt[] = [];
   #inUse: AttemptId | undefined;
   readonly #bySpi = new Map<IkeSpi, AttemptId>();
   #linkId: Uint8Array | undefined;
@@ -167,7 +175,7 @@ export class IkeInitiator {
     const parts = { settings: this.#settings, ports: this.#ports };
     const session = IkeSession.ofHome(options, this.#path, parts);
     const id = this.#nextId++ as AttemptId;
-    this.#attempts.push({ id, session });
+    this.#attempts.push({ id, session, isDoubted: false });
     this.#done(id, session, session.handle({ kind: "start" }, now), now);
   }
 
@@ -177,12 +185,28 @@ export class IkeInitiator {
   }
 
   get #canReauthenticate(): boolean {
-    const isUnderWay = this.#attempts.some(({ session }) => !session.isEstablished);
+    const isUnderWay = this.#attempts.some(
+      ({ session, isDoubted }) => !session.isEstablished && !isDoubted,
+    );
     return this.#inUse !== undefined && !isUnderWay;
   }
 
   #hinted(now: Instant): void {
     if (this.#canReauthenticate && this.#hints.take(now)) this.#reauthenticate(now);
+  }
+
+  /** The gateway seems to have died after its first answer to this attempt. */
+  #doubt(attempt: Attempt, now: Instant): void {
+    if (attempt.isDoubted || attempt.session.isEstablished || !this.#hints.take(now)) return;
+    this.#forgetDoubted(now); // one beside the newest is enough
+    attempt.isDoubted = true;
+    this.#begin({ isFresh: this.#inUse === undefined }, now);
+  }
+
+  #forgetDoubted(now: Instant): void {
+    for (const { id, isDoubted } of [...this.#attempts]) {
+      if (isDoubted && id !== this.#inUse) this.#toOne(id, { kind: "close" }, now);
+    }
   }
 
   #receive(input: MessageInput, now: Instant): void {
@@ -241,8 +265,17 @@ export class IkeInitiator {
       this.#reauthenticateAt = earliest(this.#reauthenticateAt, asked);
     }
     const isInvalidSpi = effect.kind === "hint" && effect.notifyType === NotifyType.invalidIkeSpi;
-    if (isInvalidSpi && id === this.#inUse) this.#hinted(now);
+    if (isInvalidSpi) this.#unknownToGateway(id, now);
     if (effect.kind === "child-created" && id !== this.#inUse) this.#use(id, now);
+  }
+
+  #unknownToGateway(id: AttemptId, now: Instant): void {
+    if (id === this.#inUse) {
+      this.#hinted(now);
+      return;
+    }
+    const attempt = this.#attempts.find((one) => one.id === id);
+    if (attempt !== undefined) this.#doubt(attempt, now);
   }
 
   /** The new session carries packets: the one before may go. */
@@ -251,12 +284,13 @@ export class IkeInitiator {
     this.#inUse = id;
     this.#failures = 0;
     if (before !== undefined) this.#toOne(before, { kind: "close" }, now);
+    this.#forgetDoubted(now);
   }
 
   #ended(id: AttemptId, now: Instant): void {
     this.#attempts = this.#attempts.filter((one) => one.id !== id);
     if (id === this.#inUse) this.#inUse = undefined;
-    const isAlone = this.#attempts.length === 0;
+    const isAlone = this.#attempts.every(({ isDoubted }) => isDoubted);
     if (!isAlone || this.#isClosing || this.#retryAt !== undefined) return;
     const [jitter = 0] = this.#ports.random(1);
     const pauseMs =

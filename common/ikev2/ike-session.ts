@@ -293,8 +293,10 @@ export class IkeSession {
       this.#session.close({ kind: "asked" });
       return;
     }
-    // A new IKE SA of which the peer has not heard yet is unknown to it for a good reason.
-    if (record.isConfirmed) this.#session.emit({ kind: "hint", notifyType: error.type });
+    // A rekeyed IKE SA of which the peer has not heard yet is unknown to it for a good reason; one that it has just
+    // agreed to is not.
+    const isKnown = record.isConfirmed || record.exchange?.kind === "auth";
+    if (isKnown) this.#session.emit({ kind: "hint", notifyType: error.type });
   }
 
   /** What has to wait until the answer is on its way. */

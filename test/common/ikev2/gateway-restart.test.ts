@@ -1,7 +1,10 @@
 /** The gateway's process dies, more than once, with every session that it had. */
 
-import { expect, it } from "vitest";
-import { gatewayWith, Network } from "./support/network.ts";
+import { describe, expect, it } from "vitest";
+import { decodeIkeHeader } from "../../../common/ikev2/wire/header.ts";
+import { encodeClearMessage, notify } from "../../../common/ikev2/wire/message.ts";
+import { NotifyType } from "../../../common/ikev2/wire/payloads/notify.ts";
+import { DELAY, exchangeOf, GATEWAY, gatewayWith, Network } from "./support/network.ts";
 
 function expectSameKeys(network: Network): void {
   const fresh = [...network.children.gateway.keys()].at(-1);
@@ -21,4 +24,80 @@ it("a gateway that dies again before the home has let go of the first is found a
     network.run(1_500);
     expectSameKeys(network);
   }
+});
+
+describe("a gateway that dies between its two answers", () => {
+  /** It has agreed to an IKE SA that the home now wants to prove itself in. */
+  function diesHavingAnswered(network: Network): void {
+    network.fault = ({ from, message }) =>
+      from === "gateway" && exchangeOf(message).startsWith("IKE_AUTH") ? [] : undefined;
+    network.run(100);
+    network.fault = () => undefined;
+    network.gateway = gatewayWith({ seed: 5 });
+    network.children.gateway.clear();
+  }
+
+  it("is found again in a second by a home that had nothing yet", () => {
+    const network = new Network().start();
+    diesHavingAnswered(network);
+    network.run(1_000);
+    expect(network.established).toEqual({ home: 1, gateway: 1 });
+    expectSameKeys(network);
+  });
+
+  it("and by one that had found out that it died before", () => {
+    const network = new Network().start().run(2_000);
+    network.carriesPackets = false;
+    network.gateway = gatewayWith({ seed: 4 });
+    network.tell({ kind: "probe" });
+    diesHavingAnswered(network);
+    network.run(1_000);
+    expectSameKeys(network);
+  });
+
+  it("leaves nothing of what it had agreed to", () => {
+    const network = new Network().start();
+    diesHavingAnswered(network);
+    network.run(120_000);
+    expect(network.established).toEqual({ home: 1, gateway: 1 });
+    expect(network.home.deadline).toBeUndefined();
+  });
+});
+
+describe("a stranger who says in the gateway's name that it knows no such IKE SA", () => {
+  /** Before the gateway's answer to IKE_AUTH comes. */
+  function says(network: Network): void {
+    const { message } = network.sent.at(-1) ?? expect.fail("nothing was sent");
+    const header = { ...decodeIkeHeader(message), fromInitiator: false, response: true };
+    network.tell({
+      kind: "message",
+      message: encodeClearMessage(header, [notify(NotifyType.invalidIkeSpi)]),
+      path: { local: network.homeAddress, remote: GATEWAY },
+      encapsulated: false,
+      wallTime: 0,
+    });
+  }
+
+  it("does not keep the home from its keys", () => {
+    const network = new Network().start().run(2 * DELAY + 1);
+    says(network);
+    network.run(1_000);
+    expect(network.established).toEqual({ home: 1, gateway: 1 });
+    expectSameKeys(network);
+  });
+
+  it("makes it begin anew only so often", () => {
+    const network = new Network().start();
+    network.fault = ({ message }) => (exchangeOf(message).startsWith("IKE_AUTH") ? [] : undefined);
+    for (let ms = 0; ms < 10_000; ms += 5) {
+      network.run(5);
+      if (exchangeOf(network.sent.at(-1)?.message ?? new Uint8Array(0)).startsWith("IKE_AUTH")) {
+        says(network);
+      }
+    }
+    const begun = network.sent.filter(
+      ({ from, message }) => from === "home" && exchangeOf(message) === "IKE_SA_INIT request",
+    );
+    expect(begun.length).toBeLessThanOrEqual(1 + 5 + 10 / 2);
+  });
 });
