@@ -1,6 +1,10 @@
 /**
- * Either daemon is killed at a random moment around a change of address and started again, over and over. After each
- * death every home must come back; and in all that was ever sent no nonce may be there twice, and nothing in clear.
+ * Either daemon is killed at a random moment around a change of address and started again, over and over; at times it
+ * dies again before all is as it was. After each death every home must come back; and in all that was ever sent no nonce
+ * may be there twice, and nothing in clear.
+ *
+ * Several laboratories may run at once, since most of a recovery is waiting. However it ends, what was seen until then is
+ * judged.
  */
 
 import type { Running } from "../test/support/namespace.ts";
@@ -15,13 +19,16 @@ import {
 } from "../test/support/tunnel-lab.ts";
 import { residentMemory } from "./memory.ts";
 import { SeededRandom } from "./random.ts";
+import { describeProcess, describeStandstill, Standstill } from "./standstill.ts";
 import { WireJudge, type WireVerdict } from "./wire-judge.ts";
 
 /** What is inside, and must not be seen outside; ping repeats 16 octets at most. */
 const MARKER = "hometun-marker-0";
 const HOMES = ["alice", "bob"] as const;
 /** A home that is not back by then counts as lost; machines that are shared stand still for half a minute at times. */
-const PATIENCE_MS = 120_000;
+const PATIENCE_MS = 300_000;
+/** One of so many deaths is followed by another of the same daemons, at most so long after they were started again. */
+const DIES_AGAIN = { chances: 4, withinMs: 1_500 } as const;
 /** What the daemons say is shown when a home is lost. */
 const LOG = 'log.level = "debug"';
 const KEPT_LOG = 8_000; // characters
@@ -37,16 +44,23 @@ export interface CrashSoakOptions {
   readonly count: number;
   readonly seed: number;
   readonly keys: SoakKeys;
+  /** Laboratories at once; 1 unless given. */
+  readonly atOnce?: number;
   /** Ends it before that; what was seen until then is judged. */
   readonly signal?: AbortSignal;
-  /** Hears of each death that was survived. */
-  readonly onRecovery?: (recovery: Recovery) => void;
+  /** Hears of each recovery, and how the packets are judged so far. */
+  readonly onRecovery?: (recovery: Recovery, soFar: CrashSoakOutcome) => void;
 }
 
 export interface Recovery {
+  /** Deaths until now, this one's included. */
   readonly number: number;
   readonly victim: Victim;
-  /** From the daemon's start until both homes are confirmed and carry packets, in milliseconds. */
+  /** How often the victims died before all was as it was: 1 or 2. */
+  readonly deaths: number;
+  /** Processes that were killed. */
+  readonly kills: number;
+  /** From the daemon's last start until both homes are confirmed and carry packets, in milliseconds. */
   readonly ms: number;
   /** Resident memory of the server, in octets. */
   readonly memory: number;
@@ -57,36 +71,112 @@ export type Victim = "server" | "client" | "both";
 export interface CrashSoakOutcome {
   readonly recoveries: readonly Recovery[];
   readonly wire: WireVerdict;
-  /** Which home did not come back, when, and what the daemons said; the soak ends with it. */
+  /** Which home did not come back, when, and what the daemons did and said; the soak ends with it. */
   readonly lost: string | undefined;
+  /** What kept the soak itself from going on: nothing that a daemon did. */
+  readonly broken: string | undefined;
+}
+
+/** All deaths that were survived. */
+export function deathsOf(recoveries: readonly Recovery[]): number {
+  return recoveries.reduce((sum, { deaths }) => sum + deaths, 0);
 }
 
 export async function soakCrashes(options: CrashSoakOptions): Promise<CrashSoakOutcome> {
-  const { keys, count, signal, onRecovery } = options;
+  const { atOnce = 1, seed } = options;
+  const record = new CrashRecord(options);
+  const seeds = Array.from({ length: atOnce }, (_, index) => seed + index);
+  await Promise.all(seeds.map((each) => soakOne({ ...options, seed: each }, record)));
+  return record.outcome;
+}
+
+/** One laboratory's part of it. */
+async function soakOne({ keys, seed }: CrashSoakOptions, record: CrashRecord): Promise<void> {
+  const standstill = new Standstill();
   const lab = await TunnelLab.build({ homes: homesWith(keys), server: LOG });
   try {
     await offerIpv6(lab);
     const uniqueness = keys === "ikev2" ? "gcm-iv" : "sequence-number";
     const judge = await WireJudge.start(lab, { uniqueness, marker: MARKER });
-    const soak = new CrashSoak(lab, new SeededRandom(options.seed));
-    await soak.begin();
-    const recoveries: Recovery[] = [];
-    let lost: string | undefined;
-    while (recoveries.length < count && lost === undefined && signal?.aborted !== true) {
-      const outcome = await soak.cycle(recoveries.length + 1);
-      await judge.judge();
-      if (typeof outcome === "string") {
-        lost = outcome;
-      } else {
-        recoveries.push(outcome);
-        onRecovery?.(outcome);
+    record.judges.push(judge);
+    const soak = new CrashSoak(lab, new SeededRandom(seed), standstill);
+    try {
+      await soak.begin();
+      while (record.isWanted) {
+        const outcome = await soak.cycle(record.deaths + 1, record.stop);
+        await judge.judge();
+        if (outcome === undefined) break;
+        if (typeof outcome === "string") record.loses(outcome);
+        else record.survives(outcome);
       }
+      await soak.end();
+    } catch (error) {
+      record.breaks(error);
     }
-    await soak.end();
-    return { recoveries, wire: await judge.finish(), lost };
+    await judge.finish();
   } finally {
+    standstill.stop();
     await lab.dispose();
   }
+}
+
+/** What became of it until now, in all laboratories. */
+class CrashRecord {
+  readonly judges: WireJudge[] = [];
+  /** Ends what is waited for. */
+  readonly stop: AbortSignal;
+  readonly #options: CrashSoakOptions;
+  readonly #stopping = new AbortController();
+  readonly #recoveries: Recovery[] = [];
+  #lost: string | undefined;
+  #broken: string | undefined;
+
+  constructor(options: CrashSoakOptions) {
+    this.#options = options;
+    const { signal } = this.#stopping;
+    this.stop = options.signal === undefined ? signal : AbortSignal.any([signal, options.signal]);
+  }
+
+  get deaths(): number {
+    return deathsOf(this.#recoveries);
+  }
+
+  get isWanted(): boolean {
+    return this.deaths < this.#options.count && !this.stop.aborted;
+  }
+
+  get outcome(): CrashSoakOutcome {
+    const wire = sumOf(this.judges.map(({ verdict }) => verdict));
+    return { recoveries: this.#recoveries, wire, lost: this.#lost, broken: this.#broken };
+  }
+
+  survives(cycle: Omit<Recovery, "number">): void {
+    const recovery = { ...cycle, number: this.deaths + cycle.deaths };
+    this.#recoveries.push(recovery);
+    this.#options.onRecovery?.(recovery, this.outcome);
+  }
+
+  loses(complaint: string): void {
+    this.#lost ??= complaint;
+    this.#stopping.abort();
+  }
+
+  breaks(error: unknown): void {
+    this.#broken ??= error instanceof Error ? (error.stack ?? error.message) : String(error);
+    this.#stopping.abort();
+  }
+}
+
+function sumOf(verdicts: readonly WireVerdict[]): WireVerdict {
+  const sum = (count: (verdict: WireVerdict) => number) =>
+    verdicts.reduce((total, verdict) => total + count(verdict), 0);
+  return {
+    packets: sum(({ packets }) => packets),
+    associations: sum(({ associations }) => associations),
+    repeated: verdicts.flatMap(({ repeated }) => repeated),
+    clear: sum(({ clear }) => clear),
+    missed: sum(({ missed }) => missed),
+  };
 }
 
 function homesWith(keys: SoakKeys): HomeOptions[] {
@@ -127,10 +217,12 @@ class CrashSoak {
   readonly #pings = new Map<LabHome, PingStream>();
   readonly #outward: Running[] = [];
   readonly #addresses = new Map<LabHome, string>();
+  readonly #standstill: Standstill;
 
-  constructor(lab: TunnelLab, random: SeededRandom) {
+  constructor(lab: TunnelLab, random: SeededRandom, standstill: Standstill) {
     this.#lab = lab;
     this.#random = random;
+    this.#standstill = standstill;
   }
 
   async begin(): Promise<void> {
@@ -153,14 +245,23 @@ class CrashSoak {
     for (const ping of this.#outward) await ping.stop();
   }
 
-  /** A change, a death, a start, and all as it was; or the words for what is missing. */
-  async cycle(number: number): Promise<Recovery | string> {
+  /**
+   * A change, a death, a start, at times another death and start, and all as it was. Returns the words for what is
+   * missing when a home is not back in time; nothing when it was stopped.
+   */
+  async cycle(
+    number: number,
+    stop: AbortSignal,
+  ): Promise<Omit<Recovery, "number"> | string | undefined> {
     const random = this.#random;
     const home = random.pick(this.#lab.homes);
     const victim = random.pick<Victim>(["server", "server", "client", "client", "both"]);
     const victims = this.#daemonsOf(victim, home);
     const moment = random.between(-MOMENT.before, MOMENT.after);
     const down = random.between(0, MOST_DOWN_MS);
+    const again = random.isLuckyIn(DIES_AGAIN.chances)
+      ? random.between(0, DIES_AGAIN.withinMs)
+      : undefined;
     const address = this.#elsewhere(home);
     const move = async () => {
       await sleep(Math.max(0, -moment));
@@ -171,18 +272,26 @@ class CrashSoak {
       await sleep(Math.max(0, moment));
       await Promise.all(victims.map((daemon) => daemon.crash()));
     };
-    let since = 0;
-    try {
-      await Promise.all([move(), kill()]);
-      await sleep(down);
-      since = performance.now();
+    await Promise.all([move(), kill()]);
+    await sleep(down);
+    for (const daemon of victims) daemon.launch();
+    if (again !== undefined) {
+      await sleep(again);
+      await Promise.all(victims.map((daemon) => daemon.crash()));
       for (const daemon of victims) daemon.launch();
-      for (const each of this.#lab.homes) await this.#isBack(each);
-    } catch (error) {
-      return this.#complaint({ number, victim, moment, down, home, error });
     }
+    this.#standstill.mark();
+    const since = performance.now();
+    try {
+      await Promise.all(this.#lab.homes.map((each) => this.#isBack(each, stop)));
+    } catch (error) {
+      if (stop.aborted) return undefined;
+      return await this.#complaint({ number, victim, moment, down, again, home, error });
+    }
+    const ms = performance.now() - since;
+    const deaths = again === undefined ? 1 : 2;
     const memory = await residentMemory(this.#lab.server.running);
-    return { number, victim, ms: performance.now() - since, memory };
+    return { victim, deaths, kills: deaths * victims.length, ms, memory };
   }
 
   #daemonsOf(victim: Victim, home: LabHome): Daemon<unknown>[] {
@@ -205,34 +314,44 @@ class CrashSoak {
     }
   }
 
-  async #isBack(home: LabHome): Promise<void> {
+  async #isBack(home: LabHome, stop: AbortSignal): Promise<void> {
     const address = this.#addresses.get(home);
     const { server } = this.#lab;
-    await home.client.until(
-      ({ state, uplink }) => state.kind === "confirmed" && uplink?.address === address,
-      PATIENCE_MS,
-    );
+    await home.client.until(({ state, uplink }) => {
+      stop.throwIfAborted();
+      return state.kind === "confirmed" && uplink?.address === address;
+    }, PATIENCE_MS);
     await server.until((status) => {
+      stop.throwIfAborted();
       const { state, endpoint } = homeIn(status, home.name);
       return state.kind === "confirmed" && endpoint?.address === address;
     }, PATIENCE_MS);
     await this.#pings.get(home)?.answered(PATIENCE_MS);
   }
 
-  #complaint(cycle: {
+  async #complaint(cycle: {
     readonly number: number;
     readonly victim: Victim;
     readonly moment: number;
     readonly down: number;
+    readonly again: number | undefined;
     readonly home: LabHome;
     readonly error: unknown;
-  }): string {
-    const { number, victim, moment, down, home, error } = cycle;
-    const logs = [this.#lab.server, ...this.#lab.homes.map(({ client }) => client)].map(
-      ({ configFile, running }) => `${configFile}:\n${running.stderr.slice(-KEPT_LOG)}`,
-    );
-    const what = `death ${number}, of ${victim} ${moment} ms after the change of ${home.name}, down ${down} ms`;
-    return [`a home was lost at ${what}`, String(error), ...logs].join("\n\n");
+  }): Promise<string> {
+    const { number, victim, moment, down, again, home, error } = cycle;
+    const daemons = [this.#lab.server, ...this.#lab.homes.map(({ client }) => client)];
+    const states = daemons.map(async ({ configFile, running }) => {
+      const process = await describeProcess(running.pid);
+      return `${configFile}: ${process}\n${running.stderr.slice(-KEPT_LOG)}`;
+    });
+    const times = [`${moment} ms after the change of ${home.name}`, `down ${down} ms`];
+    if (again !== undefined) times.push(`again ${again} ms after the start`);
+    return [
+      `a home was lost at death ${number}, of ${victim}, ${times.join(", ")}`,
+      await describeStandstill(this.#standstill),
+      String(error).slice(0, KEPT_LOG),
+      ...(await Promise.all(states)),
+    ].join("\n\n");
   }
 }
 

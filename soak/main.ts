@@ -1,11 +1,11 @@
 /**
  * `npm run soak`: does again and again what a home goes through in years, and says whether it stood it.
  *
- *     npm run soak -- crashes [COUNT] [--keys ikev2|manual] [--seed NUMBER]
+ *     npm run soak -- crashes [COUNT] [--keys ikev2|manual] [--seed NUMBER] [--at-once NUMBER]
  *     npm run soak -- changes [COUNT] [--keys ikev2|manual] [--seed NUMBER]
  *     npm run soak -- flood [SECONDS] [--rate NUMBER]
  *
- * SIGINT to this process alone ends the first of them early, and what was seen until then is judged.
+ * SIGINT or SIGTERM to this process alone ends the first of them early, and what was seen until then is judged.
  * Needs root, for network namespaces. Ends with status 0 when all held, else 1.
  */
 
@@ -15,7 +15,7 @@ import { formatCount, formatDuration, formatOctets } from "../common/text/units.
 import { canUseNamespaces } from "../test/support/namespace.ts";
 import { daemonsAreBuilt } from "../test/support/tunnel-lab.ts";
 import { type ChangeSoakOutcome, growth, soakChanges } from "./change-soak.ts";
-import { type CrashSoakOutcome, type SoakKeys, soakCrashes } from "./crash-soak.ts";
+import { type CrashSoakOutcome, deathsOf, type SoakKeys, soakCrashes } from "./crash-soak.ts";
 import { type FloodResult, soakFlood } from "./flood-soak.ts";
 import type { Memory } from "./memory.ts";
 import { median, quantile } from "./numbers.ts";
@@ -39,21 +39,27 @@ program
   .argument("[count]", "deaths", wholeNumber, 500)
   .addOption(keys())
   .option("--seed <number>", "repeats the choices of another run", wholeNumber, randomInt(2 ** 31))
-  .action(async (count: number, options: { keys: SoakKeys; seed: number }) => {
-    say(`${count} deaths, keys ${options.keys}, seed ${options.seed}`);
+  .option("--at-once <number>", "laboratories at a time", wholeNumber, 1)
+  .action(async (count: number, options: { keys: SoakKeys; seed: number; atOnce: number }) => {
+    const { keys, seed, atOnce } = options;
+    say(`${count} deaths, keys ${keys}, seed ${seed}, ${atOnce} at once`);
     const progress = new Progress("deaths", count);
-    const soFar: number[] = [];
     const interruption = new AbortController();
-    process.once("SIGINT", () => interruption.abort());
+    for (const signal of ["SIGINT", "SIGTERM"] as const) {
+      process.once(signal, () => interruption.abort());
+    }
     const outcome = await soakCrashes({
       count,
       ...options,
       signal: interruption.signal,
-      onRecovery: ({ number, ms, memory }) => {
-        soFar.push(ms);
-        const worst = `worst ${formatDuration(Math.max(...soFar))}`;
-        const typical = `median ${formatDuration(median(soFar))}`;
-        progress.show(number, [worst, typical, `server ${formatOctets(memory)}`]);
+      onRecovery: ({ number, memory }, { recoveries, wire }) => {
+        const times = recoveries.map(({ ms }) => ms);
+        progress.show(number, [
+          `median ${formatDuration(median(times))}`,
+          `worst ${formatDuration(Math.max(...times))}`,
+          `server ${formatOctets(memory)}`,
+          `${formatCount(wire.packets)} packets, ${wire.repeated.length} repeated, ${wire.clear} in clear`,
+        ]);
       },
     });
     if (!tellCrashes(outcome)) process.exitCode = 1;
@@ -102,14 +108,22 @@ if (canUseNamespaces({ tun: true }) && daemonsAreBuilt()) {
   process.exitCode = 1;
 }
 
-function tellCrashes({ recoveries, wire, lost }: CrashSoakOutcome): boolean {
+function tellCrashes({ recoveries, wire, lost, broken }: CrashSoakOutcome): boolean {
+  const kills = recoveries.reduce((sum, each) => sum + each.kills, 0);
+  say(`${deathsOf(recoveries)} deaths survived, ${kills} processes killed`);
   for (const victim of ["server", "client", "both"] as const) {
-    const times = recoveries.filter((each) => each.victim === victim).map(({ ms }) => ms);
+    const cycles = recoveries.filter((each) => each.victim === victim);
     const [typical, late, worst] = [0.5, 0.99, 1].map((share) =>
-      formatDuration(quantile(times, share)),
+      formatDuration(
+        quantile(
+          cycles.map(({ ms }) => ms),
+          share,
+        ),
+      ),
     );
+    const deaths = deathsOf(cycles);
     say(
-      `${victim}: ${times.length} deaths, back after ${typical} (median), ${late} (99 %), ${worst} (worst)`,
+      `${victim}: ${deaths} deaths, back after ${typical} (median), ${late} (99 %), ${worst} (worst)`,
     );
   }
   say(`${formatCount(wire.packets)} ESP packets under ${formatCount(wire.associations)} SPIs`);
@@ -121,7 +135,9 @@ function tellCrashes({ recoveries, wire, lost }: CrashSoakOutcome): boolean {
   );
   say(`slowest: ${worst.join(", ")}`);
   if (lost !== undefined) say(lost);
-  return lost === undefined && wire.repeated.length === 0 && wire.clear === 0 && wire.missed === 0;
+  if (broken !== undefined) say(`the soak itself could not go on: ${broken}`);
+  const isWhole = lost === undefined && broken === undefined;
+  return isWhole && wire.repeated.length === 0 && wire.clear === 0 && wire.missed === 0;
 }
 
 function tellChanges(outcome: ChangeSoakOutcome): boolean {

@@ -73,6 +73,7 @@ export class WireLedger {
 export class WireJudge {
   readonly #captures: readonly { readonly link: string; readonly capture: Capture }[];
   readonly #ledger: WireLedger;
+  #missed = 0;
 
   private constructor(
     captures: readonly { readonly link: string; readonly capture: Capture }[],
@@ -101,10 +102,16 @@ export class WireJudge {
     }
   }
 
+  /** On what was judged until now; what the recording missed is known when it is finished. */
+  get verdict(): WireVerdict {
+    return { ...this.#ledger.verdict, missed: this.#missed };
+  }
+
   /** Judges the rest. */
   async finish(): Promise<WireVerdict> {
     const missed = await Promise.all(this.#captures.map(({ capture }) => capture.stop()));
+    this.#missed = missed.reduce((sum, count) => sum + count, 0);
     await this.judge();
-    return { ...this.#ledger.verdict, missed: missed.reduce((sum, count) => sum + count, 0) };
+    return this.verdict;
   }
 }

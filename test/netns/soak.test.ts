@@ -2,7 +2,7 @@
 
 import { describe, expect, it } from "vitest";
 import { soakChanges } from "../../soak/change-soak.ts";
-import { type SoakKeys, soakCrashes } from "../../soak/crash-soak.ts";
+import { deathsOf, type SoakKeys, soakCrashes } from "../../soak/crash-soak.ts";
 import { canUseNamespaces } from "../support/namespace.ts";
 import { daemonsAreBuilt } from "../support/tunnel-lab.ts";
 
@@ -15,11 +15,11 @@ describe.skipIf(skipped)("daemons that are killed while addresses change", () =>
   ])(
     "with keys $keys come back each time, repeat nothing and show nothing",
     async (plan) => {
-      const { recoveries, wire, lost } = await soakCrashes({ ...plan, seed: 5 });
+      const { recoveries, wire, lost, broken } = await soakCrashes({ ...plan, seed: 5 });
       const times = recoveries.map(({ victim, ms }) => `${victim} ${Math.round(ms)} ms`);
       process.stdout.write(`${plan.keys}: back after ${times.join(", ")}\n`);
-      expect(lost).toBeUndefined();
-      expect(recoveries).toHaveLength(plan.count);
+      expect(lost ?? broken).toBeUndefined();
+      expect(deathsOf(recoveries)).toBeGreaterThanOrEqual(plan.count);
       expect(wire.packets).toBeGreaterThan(20 * plan.count);
       expect(wire).toMatchObject({ repeated: [], clear: 0, missed: 0 });
     },
