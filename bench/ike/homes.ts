@@ -134,4 +134,5 @@ lines.once("line", () => {
   for (const start of starts) start();
 });
 lines.once("close", () => process.exit());
+process.once("SIGTERM", () => process.exit()); // a profile is written then
 process.stdout.write("ready\n");

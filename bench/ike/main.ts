@@ -6,8 +6,9 @@
  *     │ hometun's initiators         │                     │ hometun-server, or charon │
  *     └──────────────────────────────┘                     └───────────────────────────┘
  *
- *     npm run bench:ike -- [--homes 1000] [--rounds 3] [--publish]
+ *     npm run bench:ike -- [--homes 1000] [--rounds 3] [--only "hometun, PSK"] [--profile DIRECTORY] [--publish]
  *
+ * `--profile` leaves CPU profiles of both processes for each round, and costs a little.
  * The same process plays the homes against both, so that the difference is the servers'. bench/README.md
  */
 
@@ -44,15 +45,22 @@ const { values } = parseArgs({
   options: {
     homes: { type: "string", default: "1000" },
     rounds: { type: "string", default: "3" },
+    only: { type: "string" },
+    profile: { type: "string" },
     publish: { type: "boolean", default: false },
   },
 });
 const count = Number(values.homes);
+const node = [
+  process.execPath,
+  ...(values.profile === undefined ? [] : ["--cpu-prof", `--cpu-prof-dir=${values.profile}`]),
+];
 
 if (!canUseNamespaces({ tun: true })) process.exit(1);
 const results: Result[] = [];
 for (let round = 1; round <= Number(values.rounds); round++) {
   for (const subject of SUBJECTS) {
+    if (values.only !== undefined && values.only !== subject) continue;
     if (subject.startsWith("charon") && !hasCharon()) continue;
     const result = await measure(subject);
     results.push(result);
@@ -79,11 +87,12 @@ async function measure(subject: Subject): Promise<Result> {
       ? await startCharon(isp, directory, { count })
       : await startHometun(isp, directory, {
           count,
+          node,
           proof: subject === "hometun, PSK" ? "psk" : "ed25519",
         });
     const { pid, plan } = server;
     writeFileSync(join(directory, "plan.json"), JSON.stringify(plan), { mode: 0o600 });
-    const argv = [process.execPath, "--import", "tsx", HOMES, join(directory, "plan.json")];
+    const argv = [...node, "--import", "tsx", HOMES, join(directory, "plan.json")];
     const playing = homes.spawn(argv);
     await playing.line((line) => line === "ready", PATIENCE_MS);
     const before = { cpu: cpuSeconds(pid), memory: residentKib(pid) };

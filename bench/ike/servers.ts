@@ -34,9 +34,9 @@ export type Proof = "psk" | "ed25519";
 export async function startHometun(
   namespace: Namespace,
   directory: string,
-  options: { readonly count: number; readonly proof: Proof },
+  options: { readonly count: number; readonly proof: Proof; readonly node: readonly string[] },
 ): Promise<Server> {
-  const { count, proof } = options;
+  const { count, proof, node } = options;
   const homes = join(directory, "homes");
   mkdirSync(homes);
   const keyFile = join(directory, "server-key.pem");
@@ -65,7 +65,7 @@ export async function startHometun(
   const quiet = `[log]\nlevel = "warn"\n`;
   const text = `data-plane = "userspace"\n${places}${serverFileText(plan)}${quiet}`;
   writeFileSync(file, text, OWNER_ONLY);
-  const running = namespace.spawn([process.execPath, PROGRAM, "run", "-c", file]);
+  const running = namespace.spawn([...node, PROGRAM, "run", "-c", file]);
   const status = async (limit?: number) =>
     valueOfReply<ServerStatus>(
       await askControl(socket, {

@@ -3,16 +3,23 @@
  * section 2.23, RFC 3948). Who only begins exchanges needs not have port 500 itself.
  */
 
-import { createSocket, type Socket } from "node:dgram";
+import { type BindOptions, createSocket, type Socket } from "node:dgram";
 import { SystemError } from "../errors.ts";
 import { type Ipv4Address, parseIpv4 } from "../ip/address.ts";
 import type { KeyedDataPlane } from "../tunnel/data-plane.ts";
 import { type Endpoint, IKE_PORT } from "../tunnel/tunnel.ts";
+import { openUdpDescriptor } from "./linux/udp-descriptor.ts";
 
 const HINTS: Readonly<Record<string, string>> = {
   EADDRINUSE: "another program has it: hometun running already, or an IPsec daemon",
   EACCES: "run as root, or with CAP_NET_BIND_SERVICE",
 };
+
+/**
+ * Octets of messages that may wait for their turn at port 500: after a power cut thousands of homes begin at once, and
+ * who is not heard repeats itself half a second later and then ever more seldom.
+ */
+const WAITING_LENGTH = 2 << 20;
 
 /** A message, without marker, and the far end of its way. */
 export interface IkeMessage {
@@ -42,16 +49,12 @@ export class IkeTransport {
   }): Promise<IkeTransport> {
     const { local, keyed, onMessage, failed } = parts;
     const socket = createSocket("udp4");
-    await new Promise<void>((resolve, reject) => {
-      socket.once("error", (error: NodeJS.ErrnoException) => {
-        const code = error.code ?? "unknown";
-        const hint = HINTS[code];
-        const options = hint === undefined ? { cause: error } : { cause: error, hint };
-        reject(new SystemError(`open UDP port ${IKE_PORT}`, code, options));
-      });
-      socket.bind(local === undefined ? 0 : IKE_PORT, local, resolve);
-    });
-    socket.removeAllListeners("error");
+    if (local === undefined) await bound(socket, { port: 0 });
+    else {
+      const operation = `open UDP port ${IKE_PORT}`;
+      const at = { address: local, port: IKE_PORT, waiting: WAITING_LENGTH };
+      await bound(socket, { fd: openUdpDescriptor({ ...at, operation, hints: HINTS }) });
+    }
     socket.on("error", failed);
     socket.on("message", (datagram, { address, port }) => {
       const remote = { address: parseIpv4(address), port };
@@ -79,4 +82,18 @@ export class IkeTransport {
   close(): void {
     this.#socket.close();
   }
+}
+
+/** Throws `SystemError`. */
+function bound(socket: Socket, where: BindOptions): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const fail = (error: NodeJS.ErrnoException) => {
+      reject(new SystemError("open a UDP port for IKE", error.code ?? "unknown", { cause: error }));
+    };
+    socket.once("error", fail);
+    socket.bind(where, () => {
+      socket.off("error", fail);
+      resolve();
+    });
+  });
 }

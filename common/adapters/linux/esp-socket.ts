@@ -18,18 +18,15 @@ import {
   IPPROTO_UDP,
   MSG_DONTWAIT,
   SO_ATTACH_FILTER,
-  SO_RCVBUF,
-  SO_RCVBUFFORCE,
   SOCK_CLOEXEC,
   SOCK_DGRAM,
   SOCK_NONBLOCK,
   SOCK_RAW,
   SOL_SOCKET,
 } from "./socket-numbers.ts";
+import { setBuffer, setInteger } from "./socket-options.ts";
 
 const IPPROTO_ESP = 50;
-const SO_SNDBUF = 7;
-const SO_SNDBUFFORCE = 32;
 const SOL_IP = 0;
 const IP_MTU_DISCOVER = 10;
 const IP_PMTUDISC_DONT = 0;
@@ -338,13 +335,8 @@ function openSocket(encapsulation: Encapsulation, local: Ipv4Address | undefined
     hints,
   );
   try {
-    for (const [forced, limited] of [
-      [SO_RCVBUFFORCE, SO_RCVBUF],
-      [SO_SNDBUFFORCE, SO_SNDBUF],
-    ] as const) {
-      // Root of a user namespace may not go beyond the system's limit, and lives with it.
-      if (setInteger(fd, SOL_SOCKET, forced, BUFFER_LENGTH) >= 0) continue;
-      checked(setInteger(fd, SOL_SOCKET, limited, BUFFER_LENGTH), operation, hints);
+    for (const buffer of ["receive", "send"] as const) {
+      checked(setBuffer(fd, buffer, BUFFER_LENGTH), operation, hints);
     }
     setFragmentation(fd, "forbidden");
     // Aggregation is a matter of speed only; a kernel without it (before 5.0) is served all the same.
@@ -373,11 +365,4 @@ function openSocket(encapsulation: Encapsulation, local: Ipv4Address | undefined
 function setFragmentation(fd: number, fragmentation: "forbidden" | "allowed"): void {
   const value = fragmentation === "forbidden" ? IP_PMTUDISC_DO : IP_PMTUDISC_DONT;
   checked(setInteger(fd, SOL_IP, IP_MTU_DISCOVER, value), "set path MTU discovery");
-}
-
-/** Sets an integer socket option; returns -1 on failure. */
-function setInteger(fd: number, level: number, option: number, value: number): number {
-  const octets = new Slab(4);
-  octets.view.setInt32(0, value, true);
-  return libcCalls.setsockopt(fd, level, option, octets.address(0, 4), 4);
 }
