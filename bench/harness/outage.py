@@ -1,6 +1,7 @@
 """What a change of the client's IPv4 address does to the traffic in the tunnel. README.md, "Scenarios"."""
 import os
 import random
+import statistics
 import subprocess
 import time
 
@@ -12,7 +13,7 @@ CALM_S = 1              # after a change no other lane may start or stop anythin
 DISTURBED_MS = 25       # a change that took so much longer than it should: no time for us
 QUIET_S = (15, 40)      # before the change: keepalive timers in any phase
 STREAM_S = (12, 22)
-SETTLED_S = 10          # after start-up V8 collects what it left; then idle is idle
+SETTLED_S = 10          # the first seconds are the start's
 
 
 class Probe:
@@ -84,6 +85,23 @@ def phase(bounds, rep, reps):
     return low + (high - low) * (rep - 1 + random.random()) / reps
 
 
+def idle_cpu(peer, wait_s):
+    """CPU of idle daemons, in the median second, and on average: with what comes once in a while,
+    such as the one garbage collection in which V8 cleans up after the start."""
+    seconds, began = [], time.monotonic()
+    before = start = peer.cpu_seconds()
+    while (elapsed := time.monotonic() - began) < wait_s:
+        time.sleep(min(1, wait_s - elapsed))
+        now = peer.cpu_seconds()
+        lasted = time.monotonic() - began - elapsed
+        seconds.append({side: 100 * (now[side] - before[side]) / lasted for side in now})
+        before = now
+    lasted = time.monotonic() - began
+    median = {f"idle_{side}_cpu": round(statistics.median(each[side] for each in seconds), 3) for side in start}
+    mean = {f"idle_{side}_cpu_mean": round(100 * (before[side] - start[side]) / lasted, 3) for side in start}
+    return median | mean
+
+
 def measure(peer, scenario, delay_ms, rep, reps, gap_s, calm):
     """One repetition, from fresh namespaces and a fresh tunnel. `calm` keeps other lanes from
     starting and stopping daemons while this one is at the change. Returns a record."""
@@ -97,11 +115,7 @@ def measure(peer, scenario, delay_ms, rep, reps, gap_s, calm):
         active = scenario == "active"
         if scenario == "quiet":
             time.sleep(SETTLED_S)
-            cpu, since = peer.cpu_seconds(), time.monotonic()
-            time.sleep(phase(QUIET_S, rep, reps) - SETTLED_S)
-            seconds = time.monotonic() - since
-            record.update({f"idle_{side}_cpu": round(100 * (now - cpu[side]) / seconds, 3)
-                           for side, now in peer.cpu_seconds().items()})
+            record.update(idle_cpu(peer, phase(QUIET_S, rep, reps) - SETTLED_S))
             record.update({f"idle_{key}": n for key, n in memory_of(peer.pids).items()})
         probe = Probe(peer, "both" if active else "s2c", tcp=active)
         if scenario != "quiet":
