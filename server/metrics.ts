@@ -179,7 +179,7 @@ function describeTotals(page: MetricsPage, totals: ServerTotals): void {
       "counter",
       "Packets that no home can be named for, by reason",
     ),
-    { "unknown-spi": 0, malformed: 0, ...unattributed.packets },
+    { "unknown-spi": 0, malformed: 0, shed: 0, ...unattributed.packets },
   );
   if (totals.ike !== undefined) {
     describeIkeTotals(page, "hometun_server", totals.ike, Object.keys(NO_IKE_REFUSED));

@@ -7,7 +7,7 @@
 
 import type { Instant } from "../time.ts";
 import { StrangerThrottle } from "../tunnel/stranger-throttle.ts";
-import { type GuardedSpi, MOST_GUARDED, type StraySpis } from "./linux/esp-filter.ts";
+import { type GuardedSpi, MOST_GUARDED, type StraySpis, strayChance } from "./linux/esp-filter.ts";
 import type { EspSocket } from "./linux/esp-socket.ts";
 
 /** Packets with unknown SPIs that are looked at, and counted, in a second. */
@@ -41,7 +41,10 @@ export class EspGuard {
   readonly #strays = new StrangerThrottle(STRAY_LIMIT);
   /** The kernel drops strays, and knows all our SPIs. */
   #isLookingUp = false;
+  /** Strays that the filter drops for each that it lets through. */
+  #unseenPerStray = 0;
   #timer: NodeJS.Timeout | undefined;
+  #shed = 0;
 
   /** `known`: the SPIs that we receive with. */
   constructor(socket: EspSocket, known: () => Iterable<number>, now: () => Instant) {
@@ -50,9 +53,15 @@ export class EspGuard {
     this.#now = now;
   }
 
+  /** Packets that the filter has dropped: for each that it let through by chance, as many as the chance was against it. */
+  get estimatedShed(): number {
+    return Math.round(this.#shed);
+  }
+
   /** The packet that the socket is handing over bears an SPI that nobody knows. */
   stray(): void {
     const now = this.#now();
+    if (this.#isLookingUp) this.#shed += this.#unseenPerStray;
     this.#strays.admit(now);
     this.#reviewSoon(this.#strays, now);
   }
@@ -71,7 +80,10 @@ export class EspGuard {
     const now = this.#now();
     watched.throttle.admit(now);
     watched.count += 1;
-    if (this.#socket.sourceAddress === watched.observed.observedAddress) watched.claims += 1;
+    const { sourceAddress } = this.#socket;
+    if (sourceAddress === watched.observed.observedAddress) watched.claims += 1;
+    const isExempt = watched.exempt !== 0 && addressNumber(sourceAddress) === watched.exempt;
+    if (!isExempt) this.#shed += 1 / watched.throttle.share - 1;
     this.#reviewSoon(watched.throttle, now);
   }
 
@@ -126,7 +138,10 @@ export class EspGuard {
   }
 
   #lookUp(): StraySpis | undefined {
-    return this.#isLookingUp ? { known: this.#known(), share: this.#strays.share } : undefined;
+    if (!this.#isLookingUp) return undefined;
+    const { share } = this.#strays;
+    this.#unseenPerStray = 1 / strayChance({ known: this.#known(), share }) - 1;
+    return { known: this.#known(), share };
   }
 
   #guarded(): GuardedSpi[] {

@@ -59,6 +59,7 @@ import { IkeGate } from "./ike-gate.ts";
 import { EspSocket, endpointOf, type OutboundBatch, setDestination } from "./linux/esp-socket.ts";
 import { onReadable, type Readiness } from "./linux/libc.ts";
 import { Slab } from "./linux/slab.ts";
+import { SocketDrops } from "./linux/socket-drops.ts";
 import { closeTun, openTun, readTun, removeTun, TunWriter } from "./linux/tun-device.ts";
 import type { TunnelLinks } from "./tunnel-link.ts";
 import { type Association, UserspaceTunnel } from "./userspace-tunnel.ts";
@@ -127,6 +128,7 @@ interface Carrier {
   readonly readiness: Readiness;
   readonly onPacket: (offset: number, length: number) => void;
   readonly guard: EspGuard;
+  readonly drops: SocketDrops;
   /** What the coalescer holds and writes is this tunnel's. */
   writingTo: UserspaceTunnel | undefined;
   /** An advertisement is among what was received in this batch. */
@@ -242,7 +244,13 @@ export class UserspaceDataPlane implements DataPlane, KeyedDataPlane {
   }
 
   unattributed(): RefusalCounts {
-    return { ...this.#unattributed };
+    let shed = 0;
+    for (const { drops, guard, socket } of this.#carriers.values()) {
+      shed += drops.read();
+      // The filter of a raw socket is not among the kernel's counts.
+      if (socket.encapsulation === "esp") shed += guard.estimatedShed;
+    }
+    return shed === 0 ? { ...this.#unattributed } : { ...this.#unattributed, shed };
   }
 
   interfaceIndex(name: TunnelName): number {
@@ -473,6 +481,7 @@ export class UserspaceDataPlane implements DataPlane, KeyedDataPlane {
       readiness: onReadable(socket.fd, () => this.#receive(carrier)),
       onPacket: (offset, length) => this.#open(carrier, offset, length),
       guard: new EspGuard(socket, () => bySpi.keys(), this.#options.now),
+      drops: new SocketDrops(socket.fd),
       writingTo: undefined,
       advertised: false,
     };

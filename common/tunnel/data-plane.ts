@@ -20,6 +20,8 @@ export type RefusalReason =
   | "unknown-spi"
   /** IKE beyond the rate at which it is looked at. */
   | "ike-rate"
+  /** By the kernel, before anybody looked at it: a flood is thinned out, or the queue was full. */
+  | "shed"
   | "replayed"
   | "too-old"
   | "not-authentic"

@@ -137,12 +137,18 @@ const MOST_WORDS = 256;
 /** Spreads SPIs over the bits: 2^32 divided by the golden ratio. */
 const SPREAD = 0x9e3779b1;
 
-/**
- * Goes on behind itself for a known SPI and for a share of the others. The known ones are bits of a table, of which there
- * are 32 for each SPI, as far as a program may be long: one in so many unknown ones looks known.
- */
-function lookUp({ known, share }: StraySpis): Instruction[] {
-  const spis = [...known];
+/** How likely a packet with an SPI that nobody knows is let through: by its share, or since its bit is a known one's too. */
+export function strayChance({ known, share }: StraySpis): number {
+  const { words } = tableOf([...known]);
+  let ones = 0;
+  for (const word of words) {
+    for (let rest = word; rest !== 0; rest = (rest & (rest - 1)) >>> 0) ones += 1;
+  }
+  const taken = ones / (32 * words.length);
+  return taken + (1 - taken) * share;
+}
+
+function tableOf(spis: readonly number[]): { readonly words: Uint32Array; readonly shift: number } {
   const wanted = 2 ** Math.ceil(Math.log2(Math.max(1, spis.length)));
   const words = new Uint32Array(Math.min(MOST_WORDS, Math.max(FEWEST_WORDS, wanted)));
   const shift = 32 - 5 - Math.log2(words.length);
@@ -150,6 +156,15 @@ function lookUp({ known, share }: StraySpis): Instruction[] {
     const bit = (Math.imul(spi, SPREAD) >>> 0) >>> shift;
     words[bit >>> 5] = ((words[bit >>> 5] ?? 0) | (1 << (bit & 31))) >>> 0;
   }
+  return { words, shift };
+}
+
+/**
+ * Goes on behind itself for a known SPI and for a share of the others. The known ones are bits of a table, of which there
+ * are 32 for each SPI, as far as a program may be long: one in so many unknown ones looks known.
+ */
+function lookUp({ known, share }: StraySpis): Instruction[] {
+  const { words, shift } = tableOf([...known]);
   return [
     [MULTIPLY, 0, 0, SPREAD],
     [SHIFT_RIGHT, 0, 0, shift],

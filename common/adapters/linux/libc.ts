@@ -24,6 +24,7 @@ export const libcCalls = {
   socket: bindCall("socket", "int", ["int", "int", "int"]),
   bind: bindCall("bind", "int", ["int", ADDRESS, "uint32_t"]),
   getsockname: bindCall("getsockname", "int", ["int", ADDRESS, ADDRESS]),
+  getsockopt: bindCall("getsockopt", "int", ["int", "int", "int", ADDRESS, ADDRESS]),
   setsockopt: bindCall("setsockopt", "int", ["int", "int", "int", ADDRESS, "uint32_t"]),
   sendmsg: bindCall("sendmsg", RESULT, ["int", ADDRESS, "int"]),
   sendmmsg: bindCall("sendmmsg", "int", ["int", ADDRESS, "uint32_t", "int"]),

@@ -14,6 +14,7 @@ export const SO_BINDTODEVICE = 25;
 export const SO_ATTACH_FILTER = 26;
 export const SO_SNDBUFFORCE = 32;
 export const SO_RCVBUFFORCE = 33;
+export const SO_MEMINFO = 55;
 export const SOL_IPV6 = 41;
 export const IPV6_UNICAST_HOPS = 16;
 export const IPPROTO_UDP = 17;

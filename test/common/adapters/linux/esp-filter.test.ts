@@ -5,11 +5,13 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import {
   type EspFilterPlan,
   type IkeShares,
+  strayChance,
   udpFilter,
 } from "../../../../common/adapters/linux/esp-filter.ts";
 import { checked, libcCalls } from "../../../../common/adapters/linux/libc.ts";
 import { PROGRAM_LENGTH } from "../../../../common/adapters/linux/packet-filter.ts";
 import { Slab } from "../../../../common/adapters/linux/slab.ts";
+import { SocketDrops } from "../../../../common/adapters/linux/socket-drops.ts";
 import {
   AF_INET,
   SO_ATTACH_FILTER,
@@ -147,6 +149,31 @@ it("a share of what bears an unknown SPI, and all of what bears one of five hund
   // One unknown SPI in sixteen looks known.
   expect(hidden.length).toBeGreaterThan(12);
   expect(await passing(ike({}))).toBe(COUNT);
+});
+
+it("what is dropped is counted", async () => {
+  const drops = new SocketDrops(fd);
+  const before = drops.read();
+  attach({ unknown: 0.05, rest: 1 }, NO_PLAN);
+  const passed = await passing(ike({}));
+  expect(drops.read() - before).toBe(COUNT - passed);
+  expect(drops.read() - before).toBe(COUNT - passed);
+});
+
+it("as likely as is said does an unknown SPI come through", async () => {
+  const known = Array.from({ length: 500 }, (_, index) => 256 + index * 0x00801003);
+  const strays = { known, share: 0.05 };
+  attach(ALL_IKE, { ...NO_PLAN, strays });
+  let passed = 0;
+  for (let sent = 0; sent < 20 * COUNT; sent++) {
+    const datagram = esp(Math.imul(sent + 1, 0x9e3779b1) ^ 0x5bd1e995);
+    await new Promise((resolve) => sender.send(datagram, port, "127.0.0.1", resolve));
+    if (libcCalls.read(fd, buffer.address(0, 2048), 2048) >= 0) passed += 1;
+  }
+  const chance = strayChance(strays);
+  expect(chance).toBeGreaterThan(0.05);
+  expect(passed / (20 * COUNT)).toBeGreaterThan(chance / 1.5);
+  expect(passed / (20 * COUNT)).toBeLessThan(chance * 1.5);
 });
 
 it("ten thousand known SPIs still make a program that the kernel takes", () => {
