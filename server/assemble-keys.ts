@@ -1,6 +1,6 @@
 /** Opens what homes negotiate their keys with, if the server has an identity. */
 
-import { randomBytes, randomInt } from "node:crypto";
+import { randomInt } from "node:crypto";
 import { type IkeMessage, IkeTransport } from "../common/adapters/ike-transport.ts";
 import { openKeyLog } from "../common/adapters/key-log-file.ts";
 import {
@@ -8,6 +8,7 @@ import {
   readServerProof,
   type ServerProof,
 } from "../common/adapters/proof-files.ts";
+import { randomSupply } from "../common/adapters/random.ts";
 import type { Clock } from "../common/adapters/system-clock.ts";
 import { settingsOf } from "../common/ikev2/default-settings.ts";
 import type { Logger } from "../common/runtime/log.ts";
@@ -57,7 +58,7 @@ export async function assembleKeyExchange(
       revealKeys: keyLog !== undefined,
     },
     ports: {
-      random: (count) => new Uint8Array(randomBytes(count)),
+      random: randomSupply(),
       allocateSpi: () => randomInt(SMALLEST_SPI, SPI_END),
     },
     clock,

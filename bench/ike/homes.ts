@@ -7,11 +7,12 @@
  * stand until its standard input ends. ESP that comes is not opened: only handshakes are measured.
  */
 
-import { createPrivateKey, createPublicKey, randomBytes, randomInt } from "node:crypto";
+import { createPrivateKey, createPublicKey, randomInt } from "node:crypto";
 import { createSocket } from "node:dgram";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
+import { randomSupply } from "../../common/adapters/random.ts";
 import { systemClock } from "../../common/adapters/system-clock.ts";
 import type { Credential, Trust } from "../../common/ikev2/authentication.ts";
 import { DEFAULT_SETTINGS } from "../../common/ikev2/default-settings.ts";
@@ -36,7 +37,7 @@ const QUARTERS = [0.25, 0.5, 0.75, 1];
 const plan: HomesPlan = JSON.parse(readFileSync(process.argv[2] ?? "", "utf8"));
 const clock = systemClock();
 const ports = {
-  random: (count: number) => new Uint8Array(randomBytes(count)),
+  random: randomSupply(),
   allocateSpi: () => randomInt(SMALLEST_SPI, SPI_END),
 };
 const remote = { address: parseIpv4(plan.server), port: IKE_PORT };

@@ -3,8 +3,13 @@ const INITIAL_CAPACITY = 64;
 /** Appends big-endian fields to a buffer that grows. */
 export class ByteWriter {
   // A DataView would cost more than all that a short message writes with it.
-  #octets = new Uint8Array(INITIAL_CAPACITY);
+  #octets: Uint8Array;
   #length = 0;
+
+  /** `capacity`: octets that will be written, where that is known; more may come. */
+  constructor(capacity = INITIAL_CAPACITY) {
+    this.#octets = new Uint8Array(capacity);
+  }
 
   u8(value: number): this {
     const at = this.#extend(1);
@@ -39,8 +44,9 @@ export class ByteWriter {
     return this;
   }
 
-  /** A copy of what was written. */
+  /** What was written; what is written later does not change it. */
   finish(): Uint8Array {
+    if (this.#length === this.#octets.length) return this.#octets; // the next octet finds no room in it
     return this.#octets.slice(0, this.#length);
   }
 

@@ -48,10 +48,12 @@ export interface SignedParts {
 }
 
 export function signedOctets(parts: SignedParts): Uint8Array {
-  return new ByteWriter()
-    .octets(parts.message)
-    .octets(parts.nonce)
-    .octets(prf(parts.prf, parts.key, parts.identification))
+  const { message, nonce } = parts;
+  const mac = prf(parts.prf, parts.key, parts.identification);
+  return new ByteWriter(message.length + nonce.length + mac.length)
+    .octets(message)
+    .octets(nonce)
+    .octets(mac)
     .finish();
 }
 

@@ -51,7 +51,7 @@ import {
   findPayload,
   notify,
 } from "./wire/message.ts";
-import { decodePayloadChain } from "./wire/payload-chain.ts";
+import { decodePayloadChain, type GenericPayload, PayloadType } from "./wire/payload-chain.ts";
 import { NotifyType } from "./wire/payloads/notify.ts";
 
 /** One session of this responder, for as long as the process lives. */
@@ -226,18 +226,12 @@ export class IkeResponder {
       return isSame ? [answer(halfOpen.response)] : [];
     }
     const chain = decodePayloadChain(header.nextPayload, message.subarray(HEADER_LENGTH));
-    const { payloads, unsupportedCritical } = decodePayloads(chain.payloads);
-    const [critical] = unsupportedCritical;
-    if (critical !== undefined) {
-      const data = Uint8Array.of(critical);
-      return [
-        answer(buildStatelessResponse(header, notify(NotifyType.unsupportedCriticalPayload, data))),
-      ];
-    }
-    const nonce = findPayload(payloads, "Nonce")?.nonce;
+    // The rest of it is looked at when its sender has shown where he is.
+    const first = decodePayloads(chain.payloads.filter(isNonceOrNotify)).payloads;
+    const nonce = findPayload(first, "Nonce")?.nonce;
     if (nonce === undefined) return [{ kind: "stranger-dropped", reason: "malformed" }];
     const { address } = path.remote;
-    const cookie = findNotify(payloads, NotifyType.cookie)?.data;
+    const cookie = findNotify(first, NotifyType.cookie)?.data;
     const about = { nonce, address, spi: header.initiatorSpi };
     const isShown = cookie !== undefined && this.#isGoodCookie(cookie, about, now);
     if (!isShown && this.#wantsCookie(address, now)) {
@@ -250,6 +244,14 @@ export class IkeResponder {
     const verdict = isShown ? this.#shown.take(address, now) : "pass";
     const refusal = verdict === "pass" ? this.#limitReached(address) : verdict;
     if (refusal !== undefined) return [{ kind: "stranger-dropped", reason: refusal }];
+    const { payloads, unsupportedCritical } = decodePayloads(chain.payloads);
+    const [critical] = unsupportedCritical;
+    if (critical !== undefined) {
+      const data = Uint8Array.of(critical);
+      return [
+        answer(buildStatelessResponse(header, notify(NotifyType.unsupportedCriticalPayload, data))),
+      ];
+    }
     const request = processIkeSaInitRequest(header, payloads, {
       suites: this.#settings.ikeSuites,
       path,
@@ -455,4 +457,8 @@ export class IkeResponder {
     const spi = formatIkeSpi(this.#ports.random(IKE_SPI_LENGTH));
     return spi === ZERO_SPI || this.#bySpi.has(spi) ? this.#newSpi() : spi;
   }
+}
+
+function isNonceOrNotify({ type }: GenericPayload): boolean {
+  return type === PayloadType.nonce || type === PayloadType.notify;
 }

@@ -145,7 +145,7 @@ function contents(element: Uint8Array): Uint8Array {
 
 function agree(privateKey: KeyObject, publicKey: KeyObject, group: Group): Uint8Array {
   try {
-    return Uint8Array.from(diffieHellman({ privateKey, publicKey }));
+    return new Uint8Array(diffieHellman({ privateKey, publicKey }));
   } catch {
     throw badPublicValue(group);
   }

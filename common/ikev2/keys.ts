@@ -33,7 +33,7 @@ export interface Nonces {
 export function prf(algorithm: Prf, key: Uint8Array, ...data: readonly Uint8Array[]): Uint8Array {
   const hmac = createHmac(PRFS[algorithm].hash, key);
   for (const part of data) hmac.update(part);
-  return Uint8Array.from(hmac.digest());
+  return new Uint8Array(hmac.digest());
 }
 
 /** RFC 7296 section 2.13. */
@@ -138,7 +138,7 @@ function cutter(material: Uint8Array): (length: number) => Uint8Array {
 }
 
 function joined(...parts: readonly Uint8Array[]): Uint8Array {
-  const writer = new ByteWriter();
+  const writer = new ByteWriter(parts.reduce((sum, { length }) => sum + length, 0));
   for (const part of parts) writer.octets(part);
   return writer.finish();
 }

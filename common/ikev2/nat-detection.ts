@@ -4,6 +4,7 @@ import { createHash } from "node:crypto";
 import { ByteWriter } from "../bytes/writer.ts";
 import { ipv4Octets } from "../ip/address.ts";
 import type { Endpoint } from "../tunnel/tunnel.ts";
+import { compareOctets } from "./selectors.ts";
 import { type IkeSpi, ikeSpiOctets } from "./wire/header.ts";
 import { findNotifies, notify, type Payload } from "./wire/message.ts";
 import { NotifyType } from "./wire/payloads/notify.ts";
@@ -12,6 +13,8 @@ export interface SpiPair {
   readonly initiatorSpi: IkeSpi;
   readonly responderSpi: IkeSpi;
 }
+
+const HASHED_LENGTH = 22; // octets: two SPIs, address, port
 
 /** Between whom, as seen by the one who asks. */
 export interface Path {
@@ -43,17 +46,17 @@ export function detectNat(payloads: readonly Payload[], spis: SpiPair, path: Pat
   if (sources.length === 0 || destinations.length === 0) return undefined;
   const holds = (notifies: typeof sources, endpoint: Endpoint) => {
     const hash = addressHash(spis, endpoint);
-    return notifies.some(({ data }) => data.join() === hash.join());
+    return notifies.some(({ data }) => compareOctets(data, hash) === 0);
   };
   return { local: !holds(destinations, path.local), remote: !holds(sources, path.remote) };
 }
 
 function addressHash(spis: SpiPair, { address, port }: Endpoint): Uint8Array {
-  const octets = new ByteWriter()
+  const octets = new ByteWriter(HASHED_LENGTH)
     .octets(ikeSpiOctets(spis.initiatorSpi))
     .octets(ikeSpiOctets(spis.responderSpi))
     .octets(ipv4Octets(address))
     .u16(port)
     .finish();
-  return Uint8Array.from(createHash("sha1").update(octets).digest());
+  return new Uint8Array(createHash("sha1").update(octets).digest());
 }

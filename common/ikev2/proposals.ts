@@ -15,6 +15,7 @@ import {
 const ESP_SPI_LENGTH = 4; // octets
 /** INTEG NONE and Diffie-Hellman NONE: offering them is offering to do without. */
 const TRANSFORM_NONE = 0;
+const MAY_BE_NONE: readonly number[] = [TransformType.integrity, TransformType.keyExchangeMethod];
 
 export interface ChosenIke {
   readonly suite: IkeSuite;
@@ -54,10 +55,8 @@ export function chooseIke(
   suites: readonly IkeSuite[],
 ): ChosenIke | undefined {
   for (const suite of suites) {
-    const proposal = offered.find(
-      (one) =>
-        one.protocol === ProtocolId.ike && offers(one, ikeTransforms(suite).map(alternatives)),
-    );
+    const wanted = ikeTransforms(suite).map(alternatives);
+    const proposal = offered.find((one) => one.protocol === ProtocolId.ike && offers(one, wanted));
     if (proposal !== undefined) return { suite, number: proposal.number, spi: proposal.spi };
   }
   return undefined;
@@ -99,12 +98,13 @@ export function chooseChild(
 ): ChosenChild | undefined {
   for (const suite of suites) {
     for (const extended of suite.extendedSequenceNumbers) {
-      const wanted = { ...suite, extendedSequenceNumbers: [extended] };
+      const one = { ...suite, extendedSequenceNumbers: [extended] };
+      const wanted = childTransforms(one, options.withGroups);
       const proposal = offered.find(
         (one) =>
           one.protocol === ProtocolId.esp &&
           one.spi.length === ESP_SPI_LENGTH &&
-          offers(one, childTransforms(wanted, options.withGroups), options),
+          offers(one, wanted, options),
       );
       if (proposal === undefined) continue;
       return {
@@ -178,23 +178,18 @@ function offers(
   wanted: readonly (readonly Transform[])[],
   options: { readonly withGroups: boolean } = { withGroups: true },
 ): boolean {
-  const given = new Set(wanted.flatMap((choices) => choices.map((transform) => transform.type)));
+  const { transforms } = proposal;
   // A group in an IKE_AUTH proposal is for later rekeys: it cannot be answered there.
-  if (!options.withGroups) given.add(TransformType.keyExchangeMethod);
-  const optional = new Set(
-    proposal.transforms
-      .filter(({ type, id }) => id === TRANSFORM_NONE && mayBeNone(type))
-      .map(({ type }) => type),
-  );
-  const asked = proposal.transforms.map(({ type }) => type);
-  if (asked.some((type) => !given.has(type) && !optional.has(type))) return false;
+  const isGiven = (type: number) =>
+    wanted.some(([choice]) => choice?.type === type) ||
+    (type === TransformType.keyExchangeMethod && !options.withGroups);
+  const hasNone = (type: number) =>
+    transforms.some((one) => one.type === type && one.id === TRANSFORM_NONE);
+  const optional = MAY_BE_NONE.filter(hasNone);
+  if (!transforms.every(({ type }) => isGiven(type) || optional.includes(type))) return false;
   return wanted.every((choices) =>
-    choices.some((choice) => proposal.transforms.some((one) => isSame(one, choice))),
+    choices.some((choice) => transforms.some((one) => isSame(one, choice))),
   );
-}
-
-function mayBeNone(type: number): boolean {
-  return type === TransformType.integrity || type === TransformType.keyExchangeMethod;
 }
 
 function isSame(a: Transform, b: Transform): boolean {

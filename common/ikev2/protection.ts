@@ -92,14 +92,14 @@ export class Sealer {
     plain: Uint8Array,
   ): Uint8Array {
     const length = this.sealedLength(plain.length) + fragmentHeader.length;
-    const associated = new ByteWriter()
+    const associated = new ByteWriter(HEADER_LENGTH + PAYLOAD_HEADER_LENGTH + fragmentHeader.length)
       .octets(encodeIkeHeader({ ...header, nextPayload, length }))
       .u8(inner)
       .u8(0)
       .u16(length - HEADER_LENGTH)
       .octets(fragmentHeader)
       .finish();
-    const writer = new ByteWriter().octets(associated);
+    const writer = new ByteWriter(length).octets(associated);
     if (CIPHERS[this.#encryption].integrity === undefined) {
       this.#sealGcm(writer, associated, plain);
       return writer.finish();
@@ -174,7 +174,7 @@ function openGcm(
   } catch {
     return undefined;
   }
-  return Uint8Array.from(plain);
+  return new Uint8Array(plain);
 }
 
 function openCbc(
@@ -191,7 +191,7 @@ function openCbc(
   const iv = sealed.subarray(0, CBC_BLOCK_LENGTH);
   const decipher = createDecipheriv("aes-256-cbc", keys.encryption, iv).setAutoPadding(false);
   // All of it comes out of `update`: there is no padding for `final` to take away.
-  return Uint8Array.from(decipher.update(sealed.subarray(CBC_BLOCK_LENGTH, -HMAC_LENGTH)));
+  return new Uint8Array(decipher.update(sealed.subarray(CBC_BLOCK_LENGTH, -HMAC_LENGTH)));
 }
 
 function gcmParameters(encryption: IkeEncryption, keys: DirectionKeys, iv: Uint8Array) {
@@ -206,7 +206,7 @@ function gcmParameters(encryption: IkeEncryption, keys: DirectionKeys, iv: Uint8
 function hmac(key: Uint8Array, ...data: readonly Uint8Array[]): Uint8Array {
   const mac = createHmac("sha256", key);
   for (const part of data) mac.update(part);
-  return Uint8Array.from(mac.digest().subarray(0, HMAC_LENGTH));
+  return new Uint8Array(mac.digest().subarray(0, HMAC_LENGTH));
 }
 
 /** Octets of plain text with its padding and the octet that counts it. */

@@ -74,7 +74,7 @@ export function decodeIkeHeader(message: Uint8Array): IkeHeader {
 }
 
 export function encodeIkeHeader(header: IkeHeader): Uint8Array {
-  return new ByteWriter()
+  return new ByteWriter(HEADER_LENGTH)
     .octets(ikeSpiOctets(header.initiatorSpi))
     .octets(ikeSpiOctets(header.responderSpi))
     .u8(header.nextPayload)

@@ -89,7 +89,7 @@ export function encodePayloads(payloads: readonly Payload[]): Uint8Array {
 /** What the header, or the Encrypted payload, names as its next payload. */
 export function firstPayloadType(payloads: readonly Payload[]): number {
   const [first] = payloads;
-  return first === undefined ? PayloadType.none : genericPayload(first).type;
+  return first === undefined ? PayloadType.none : TYPES[first.kind];
 }
 
 /** A whole message in the clear: IKE_SA_INIT, or an answer outside any IKE SA. */
@@ -132,6 +132,23 @@ export function findError(payloads: readonly Payload[]): Notify | undefined {
 }
 
 const NOTHING = new Uint8Array(0);
+
+const TYPES: Readonly<Record<Payload["kind"], number>> = {
+  SA: PayloadType.securityAssociation,
+  KE: PayloadType.keyExchange,
+  Nonce: PayloadType.nonce,
+  IDi: PayloadType.initiatorIdentification,
+  IDr: PayloadType.responderIdentification,
+  AUTH: PayloadType.authentication,
+  CERT: PayloadType.certificate,
+  CERTREQ: PayloadType.certificateRequest,
+  N: PayloadType.notify,
+  D: PayloadType.delete,
+  V: PayloadType.vendorId,
+  TSi: PayloadType.initiatorTrafficSelectors,
+  TSr: PayloadType.responderTrafficSelectors,
+  CP: PayloadType.configuration,
+};
 
 export function notify(
   type: number,
@@ -185,41 +202,36 @@ function decodePayload({ type, body }: GenericPayload): Payload | undefined {
 
 /** No payload of RFC 7296 is sent with the critical bit (section 2.5). */
 function genericPayload(payload: Payload): GenericPayload {
-  const generic = (type: number, body: Uint8Array) => ({ type, critical: false, body });
+  return { type: TYPES[payload.kind], critical: false, body: encodeBody(payload) };
+}
+
+function encodeBody(payload: Payload): Uint8Array {
   switch (payload.kind) {
     case "SA":
-      return generic(PayloadType.securityAssociation, encodeSecurityAssociation(payload.proposals));
+      return encodeSecurityAssociation(payload.proposals);
     case "KE":
-      return generic(PayloadType.keyExchange, encodeKeyExchange(payload));
+      return encodeKeyExchange(payload);
     case "Nonce":
-      return generic(PayloadType.nonce, encodeNonce(payload.nonce));
+      return encodeNonce(payload.nonce);
     case "IDi":
-      return generic(PayloadType.initiatorIdentification, payload.body);
     case "IDr":
-      return generic(PayloadType.responderIdentification, payload.body);
+      return payload.body;
     case "AUTH":
-      return generic(PayloadType.authentication, encodeAuthentication(payload));
+      return encodeAuthentication(payload);
     case "CERT":
-      return generic(PayloadType.certificate, encodeCertificate(payload));
+      return encodeCertificate(payload);
     case "CERTREQ":
-      return generic(PayloadType.certificateRequest, encodeCertificateRequest(payload));
+      return encodeCertificateRequest(payload);
     case "N":
-      return generic(PayloadType.notify, encodeNotify(payload));
+      return encodeNotify(payload);
     case "D":
-      return generic(PayloadType.delete, encodeDelete(payload));
+      return encodeDelete(payload);
     case "V":
-      return generic(PayloadType.vendorId, encodeVendorId(payload.vendorId));
+      return encodeVendorId(payload.vendorId);
     case "TSi":
-      return generic(
-        PayloadType.initiatorTrafficSelectors,
-        encodeTrafficSelectors(payload.selectors),
-      );
     case "TSr":
-      return generic(
-        PayloadType.responderTrafficSelectors,
-        encodeTrafficSelectors(payload.selectors),
-      );
+      return encodeTrafficSelectors(payload.selectors);
     case "CP":
-      return generic(PayloadType.configuration, encodeConfiguration(payload.configuration));
+      return encodeConfiguration(payload.configuration);
   }
 }

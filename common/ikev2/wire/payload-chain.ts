@@ -82,7 +82,8 @@ export function decodePayloadChain(first: number, octets: Uint8Array): PayloadCh
 
 /** Throws `RangeError` for a body that no payload can hold. */
 export function encodePayloadChain(payloads: readonly GenericPayload[]): Uint8Array {
-  const writer = new ByteWriter();
+  const total = payloads.reduce((sum, { body }) => sum + PAYLOAD_HEADER_LENGTH + body.length, 0);
+  const writer = new ByteWriter(total);
   payloads.forEach(({ critical, body }, index) => {
     const length = PAYLOAD_HEADER_LENGTH + body.length;
     if (length > MAXIMUM_PAYLOAD_LENGTH) throw new RangeError(`a payload of ${length} octets`);

@@ -3,6 +3,7 @@
 import { ByteReader } from "../../../bytes/reader.ts";
 import { ByteWriter } from "../../../bytes/writer.ts";
 
+const HEADER_LENGTH = 4; // octets, without the generic header
 /** Types below this are errors, RFC 7296 section 3.10.1. */
 const FIRST_STATUS_TYPE = 16384;
 
@@ -62,7 +63,13 @@ export function decodeNotify(body: Uint8Array): Notify {
 }
 
 export function encodeNotify({ protocol, spi, type, data }: Notify): Uint8Array {
-  return new ByteWriter().u8(protocol).u8(spi.length).u16(type).octets(spi).octets(data).finish();
+  return new ByteWriter(HEADER_LENGTH + spi.length + data.length)
+    .u8(protocol)
+    .u8(spi.length)
+    .u16(type)
+    .octets(spi)
+    .octets(data)
+    .finish();
 }
 
 export function isErrorType(type: number): boolean {
