@@ -1,6 +1,6 @@
 /**
  * One home changes its address thousands of times. Every change must be confirmed, and neither daemon may keep anything
- * of it: what they have in use is compared between the first tenth of the changes after the warm-up, and the last.
+ * of it: what they have in use after a warm-up, which is not counted, is compared with what they have at the end.
  */
 
 import { join } from "node:path";
@@ -19,11 +19,12 @@ import { SeededRandom } from "./random.ts";
 
 const PATIENCE_MS = 30_000;
 const POLL_MS = 3;
-/** Part of all changes, while compilers and caches settle. */
-const WARM_UP = 0.1;
-const TENTH = 0.1;
-/** How often memory is looked at, in all. */
+/** Changes, while compilers and caches settle. */
+export const WARM_UP = 2_000;
+/** How often memory is looked at after it. */
 const LOOKS = 100;
+/** Looks of which the middle one counts, at the beginning and at the end. */
+const SAMPLES = 5;
 /** More than a home that moves may send: here it moves as fast as it can. */
 const SERVER = "advertisements = { rate = 1000, burst = 1000 }";
 const FIRST_HOST = 2;
@@ -32,31 +33,35 @@ const LAST_HOST = 30;
 const REKEY_PACKETS = 2_000;
 
 export interface ChangeSoakOptions {
+  /** After the warm-up. */
   readonly count: number;
+  /** Changes; `WARM_UP` unless given. */
+  readonly warmUp?: number;
   readonly seed: number;
   readonly keys: SoakKeys;
+  /** Ends it before that. */
+  readonly signal?: AbortSignal;
+  /** Hears of each change, those of the warm-up included. */
   readonly onChange?: (done: number, soFar: ChangeSoakOutcome) => void;
 }
 
 export interface ChangeSoakOutcome {
-  /** From the command to the server's confirmation as the client saw it, milliseconds each. */
+  /** From the command to the server's confirmation as the client saw it, milliseconds each; with the warm-up's. */
   readonly confirmations: readonly number[];
+  /** The first at the end of the warm-up. */
   readonly client: readonly Memory[];
   readonly server: readonly Memory[];
 }
 
-/** Growth from the first tenth after the warm-up to the last tenth, as a part: 0.01 is one per cent. */
+/** Growth from the first samples to the last, as a part: 0.01 is one per cent. */
 export function growth(samples: readonly Memory[], what: keyof Memory): number {
   const values = samples.map((sample) => sample[what]);
-  const from = Math.floor(values.length * WARM_UP);
-  const some = Math.max(1, Math.floor(values.length * TENTH));
-  const first = median(values.slice(from, from + some));
-  return median(values.slice(-some)) / first - 1;
+  return median(values.slice(-SAMPLES)) / median(values.slice(0, SAMPLES)) - 1;
 }
 
 /** Throws when a change is not confirmed. */
 export async function soakChanges(options: ChangeSoakOptions): Promise<ChangeSoakOutcome> {
-  const { count, keys, seed, onChange } = options;
+  const { count, warmUp = WARM_UP, keys, seed, signal, onChange } = options;
   const home: HomeOptions =
     keys === "ikev2"
       ? { name: "alice", ikev2: "psk", rekeyPackets: REKEY_PACKETS }
@@ -71,9 +76,9 @@ export async function soakChanges(options: ChangeSoakOptions): Promise<ChangeSoa
       server: [] as Memory[],
     };
     const spacing = Math.max(1, Math.floor(count / LOOKS));
-    for (let done = 1; done <= count; done++) {
+    for (let done = 1; done <= warmUp + count && signal?.aborted !== true; done++) {
       outcome.confirmations.push(await soak.change());
-      if (done % spacing === 0) {
+      if (done >= warmUp && (done - warmUp) % spacing === 0) {
         const { client, server } = await soak.memory();
         outcome.client.push(client);
         outcome.server.push(server);

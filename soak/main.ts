@@ -2,10 +2,10 @@
  * `npm run soak`: does again and again what a home goes through in years, and says whether it stood it.
  *
  *     npm run soak -- crashes [COUNT] [--keys ikev2|manual] [--seed NUMBER] [--at-once NUMBER]
- *     npm run soak -- changes [COUNT] [--keys ikev2|manual] [--seed NUMBER]
+ *     npm run soak -- changes [COUNT] [--keys ikev2|manual] [--seed NUMBER] [--warm-up COUNT]
  *     npm run soak -- flood [SECONDS] [--rate NUMBER]
  *
- * SIGINT or SIGTERM to this process alone ends the first of them early, and what was seen until then is judged.
+ * SIGINT or SIGTERM to this process alone ends the first two of them early, and what was seen until then is judged.
  * Needs root, for network namespaces. Ends with status 0 when all held, else 1.
  */
 
@@ -14,14 +14,14 @@ import { Command, InvalidArgumentError, Option } from "commander";
 import { formatCount, formatDuration, formatOctets } from "../common/text/units.ts";
 import { canUseNamespaces } from "../test/support/namespace.ts";
 import { daemonsAreBuilt } from "../test/support/tunnel-lab.ts";
-import { type ChangeSoakOutcome, growth, soakChanges } from "./change-soak.ts";
+import { type ChangeSoakOutcome, growth, soakChanges, WARM_UP } from "./change-soak.ts";
 import { type CrashSoakOutcome, deathsOf, type SoakKeys, soakCrashes } from "./crash-soak.ts";
 import { type FloodResult, soakFlood } from "./flood-soak.ts";
 import type { Memory } from "./memory.ts";
 import { median, quantile } from "./numbers.ts";
 import { Progress } from "./progress.ts";
 
-/** From the first tenth of the changes after the warm-up to the last. */
+/** From the end of the warm-up to the last change: in use, and of that what is not compiled code. */
 const MOST_GROWTH = 0.01;
 
 /** Of the homes' packets, while others flood the server. */
@@ -44,14 +44,10 @@ program
     const { keys, seed, atOnce } = options;
     say(`${count} deaths, keys ${keys}, seed ${seed}, ${atOnce} at once`);
     const progress = new Progress("deaths", count);
-    const interruption = new AbortController();
-    for (const signal of ["SIGINT", "SIGTERM"] as const) {
-      process.once(signal, () => interruption.abort());
-    }
     const outcome = await soakCrashes({
       count,
       ...options,
-      signal: interruption.signal,
+      signal: interruption(),
       onRecovery: ({ number, memory }, { recoveries, wire }) => {
         const times = recoveries.map(({ ms }) => ms);
         progress.show(number, [
@@ -68,16 +64,19 @@ program
 program
   .command("changes")
   .description("changes one home's address, and watches what the daemons keep in memory")
-  .argument("[count]", "changes", wholeNumber, 10_000)
+  .argument("[count]", "changes after the warm-up", wholeNumber, 10_000)
   .addOption(keys())
+  .option("--warm-up <count>", "changes before memory is looked at", wholeNumber, WARM_UP)
   .option("--seed <number>", "repeats the choices of another run", wholeNumber, randomInt(2 ** 31))
-  .action(async (count: number, options: { keys: SoakKeys; seed: number }) => {
-    say(`${count} changes, keys ${options.keys}, seed ${options.seed}`);
-    const progress = new Progress("changes", count);
+  .action(async (count: number, options: { keys: SoakKeys; seed: number; warmUp: number }) => {
+    const { keys, seed, warmUp } = options;
+    say(`${count} changes after ${warmUp}, keys ${keys}, seed ${seed}`);
+    const progress = new Progress("changes", warmUp + count);
     let worst = 0;
     const outcome = await soakChanges({
       count,
       ...options,
+      signal: interruption(),
       onChange: (done, { confirmations, client, server }) => {
         worst = Math.max(worst, confirmations.at(-1) ?? 0);
         const [ours, theirs] = [client.at(-1), server.at(-1)];
@@ -106,6 +105,15 @@ if (canUseNamespaces({ tun: true }) && daemonsAreBuilt()) {
   await program.parseAsync();
 } else {
   process.exitCode = 1;
+}
+
+/** The user, or whoever ends us. */
+function interruption(): AbortSignal {
+  const controller = new AbortController();
+  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    process.once(signal, () => controller.abort());
+  }
+  return controller.signal;
 }
 
 function tellCrashes({ recoveries, wire, lost, broken }: CrashSoakOutcome): boolean {
@@ -149,12 +157,17 @@ function tellChanges(outcome: ChangeSoakOutcome): boolean {
   say(`confirmed after ${typical} (median), ${late} (99 %), ${worst} (worst)`);
   let isFlat = true;
   for (const side of ["client", "server"] as const) {
-    const [heap, resident] = [growth(outcome[side], "heap"), growth(outcome[side], "resident")];
+    const memory = outcome[side];
+    const [heap, data, resident] = (["heap", "data", "resident"] as const).map((what) =>
+      growth(memory, what),
+    ) as [number, number, number];
     say(
-      `${side}: ${describeMemory(outcome[side].at(-1))}; grown by ${percent(heap)} in use, ${percent(resident)} resident`,
+      `${side}: ${describeMemory(memory.at(-1))}; grown by ${percent(heap)} in use, ${percent(data)} without compiled code, ${percent(resident)} resident`,
     );
-    say(`  in use by tenths: ${tenths(outcome[side]).map(formatOctetsFinely).join(", ")}`);
-    if (heap >= MOST_GROWTH || resident >= MOST_GROWTH) isFlat = false;
+    for (const what of ["heap", "data"] as const) {
+      say(`  ${what} by tenths: ${tenths(memory, what).map(formatOctetsFinely).join(", ")}`);
+    }
+    if (heap >= MOST_GROWTH || data >= MOST_GROWTH) isFlat = false;
   }
   return isFlat;
 }
@@ -167,10 +180,10 @@ function tellFlood({ kind, rate, loss, confirmedInMs, load }: FloodResult): void
 }
 
 /** The median of each tenth of the run, in octets. */
-function tenths(samples: readonly Memory[]): number[] {
+function tenths(samples: readonly Memory[], what: keyof Memory): number[] {
   const size = Math.max(1, samples.length / 10);
   return Array.from({ length: Math.min(10, samples.length) }, (_, index) =>
-    median(samples.slice(index * size, (index + 1) * size).map(({ heap }) => heap)),
+    median(samples.slice(index * size, (index + 1) * size).map((sample) => sample[what])),
   );
 }
 

@@ -30,7 +30,7 @@ describe.skipIf(skipped)("daemons that are killed while addresses change", () =>
 it.skipIf(skipped)(
   "a home that moves and moves is confirmed each time",
   async () => {
-    const { confirmations } = await soakChanges({ count: 30, keys: "ikev2", seed: 5 });
+    const { confirmations } = await soakChanges({ count: 20, warmUp: 10, keys: "ikev2", seed: 5 });
     expect(confirmations).toHaveLength(30);
   },
   120_000,
