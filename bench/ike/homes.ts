@@ -4,7 +4,7 @@
  *     node --import tsx bench/ike/homes.ts PLAN
  *
  * Says `ready`, begins when a line comes, and answers with a line of JSON when every home has its keys. The tunnels
- * stand until its standard input ends. ESP that comes is not opened: only handshakes are measured.
+ * stand until its standard input ends. Of the ESP that comes, the server's probes are answered.
  */
 
 import { createPrivateKey, createPublicKey, randomInt } from "node:crypto";
@@ -24,6 +24,7 @@ import {
 } from "../../common/ikev2/ike-initiator.ts";
 import { parseIpv4 } from "../../common/ip/address.ts";
 import { Driver } from "../../common/runtime/drive.ts";
+import { echoOf } from "./echo.ts";
 import type { HomesPlan, HomesReport, PlannedHome } from "./plan.ts";
 
 const IKE_PORT = 500;
@@ -59,7 +60,7 @@ async function openHome(home: PlannedHome, up: () => void): Promise<() => void> 
     DEFAULT_SETTINGS,
     ports,
   );
-  let isUp = false;
+  let answerTo: ReturnType<typeof echoOf> | undefined;
   const perform = (effect: InitiatorEffect): void => {
     if (effect.kind === "send") {
       const { message, encapsulated, path } = effect;
@@ -67,9 +68,9 @@ async function openHome(home: PlannedHome, up: () => void): Promise<() => void> 
       socket.send(datagram, path.remote.port, path.remote.address);
     } else if (effect.kind === "session") {
       const { kind } = effect.effect;
-      if (kind === "child-created" && !isUp) {
-        isUp = true;
-        up();
+      if (kind === "child-created") {
+        if (answerTo === undefined) up();
+        answerTo = echoOf(effect.effect.child);
       } else if (kind === "closed" || kind === "child-refused") {
         process.stderr.write(`${home.identity}: ${JSON.stringify(effect.effect)}\n`);
       }
@@ -78,7 +79,11 @@ async function openHome(home: PlannedHome, up: () => void): Promise<() => void> 
   const driver = new Driver<InitiatorInput, InitiatorEffect>({ core, clock, perform });
   socket.on("message", (datagram, { port }) => {
     const encapsulated = port === ENCAPSULATION_PORT;
-    if (encapsulated && datagram.readUInt32BE(0) !== 0) return; // ESP
+    if (encapsulated && datagram.readUInt32BE(0) !== 0) {
+      const answer = answerTo?.(datagram);
+      if (answer !== undefined) socket.send(answer, port, remote.address);
+      return;
+    }
     const message = Uint8Array.from(encapsulated ? datagram.subarray(MARKER_LENGTH) : datagram);
     const path = { local, remote: { address: remote.address, port } };
     driver.feed({ kind: "message", message, path, encapsulated, wallTime: clock.wall() });

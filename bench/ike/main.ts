@@ -36,6 +36,8 @@ interface Result {
   readonly tunnelsPerSecond: number;
   /** Of the server, milliseconds for each handshake. */
   readonly cpuMs: number;
+  /** Of the process that plays the homes, likewise. */
+  readonly homesCpuMs: number;
   /** Of the server, KiB for each home. */
   readonly memory: number;
   readonly quartilesMs: readonly number[];
@@ -107,6 +109,7 @@ async function measure(subject: Subject): Promise<Result> {
       subject,
       tunnelsPerSecond: Math.round(count / report.seconds),
       cpuMs: (1_000 * (after.cpu - before.cpu)) / count,
+      homesCpuMs: (1_000 * report.cpuSeconds) / count,
       memory: (after.memory - before.memory) / count,
       quartilesMs: report.quartilesMs,
     };
@@ -142,6 +145,7 @@ function tableOf(all: readonly Result[]): string {
     { heading: "tunnels/s", align: "right" },
     { heading: "half of them after", align: "right" },
     { heading: "server's CPU a tunnel", align: "right" },
+    { heading: "homes'", align: "right" },
     { heading: "memory a tunnel", align: "right" },
   ] as const;
   const rows = SUBJECTS.filter((subject) => all.some((each) => each.subject === subject)).map(
@@ -153,6 +157,7 @@ function tableOf(all: readonly Result[]): string {
         of(({ tunnelsPerSecond }) => tunnelsPerSecond).toFixed(0),
         `${(of(({ quartilesMs }) => quartilesMs[1] ?? 0) / 1_000).toFixed(1)} s`,
         `${of(({ cpuMs }) => cpuMs).toFixed(2)} ms`,
+        `${of(({ homesCpuMs }) => homesCpuMs).toFixed(2)} ms`,
         `${of(({ memory }) => memory).toFixed(1)} KiB`,
       ];
     },

@@ -86,7 +86,9 @@ export async function startHometun(
     },
     async tunnels() {
       const all = await status();
-      return all.homes.filter(({ keys }) => keys?.state === "established").length;
+      const isUp = ({ keys, state }: ServerStatus["homes"][number]) =>
+        keys?.state === "established" && state.kind === "confirmed";
+      return all.homes.filter(isUp).length;
     },
     stop: async () => {
       await running.stop();
