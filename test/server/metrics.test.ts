@@ -8,7 +8,7 @@ import { serveMetrics } from "../../common/adapters/metrics-server.ts";
 import { ProcessMetrics } from "../../common/adapters/process-metrics.ts";
 import { systemClock } from "../../common/adapters/system-clock.ts";
 import type { TunnelName } from "../../common/tunnel/tunnel.ts";
-import { serverMetrics } from "../../server/metrics.ts";
+import { type MeteredServer, serverMetrics } from "../../server/metrics.ts";
 import { type Family, parseExposition } from "../support/exposition.ts";
 import { judgeByPromtool } from "../support/promtool.ts";
 import { benchmarkAddress, SimulatedServer } from "../support/simulated-server.ts";
@@ -33,10 +33,34 @@ const open = async (homes: number) => {
   return { clock, simulated };
 };
 
-const scrape = () =>
-  SimulatedServer.textOf(
-    serverMetrics({ process: own, server: simulated?.server, now: () => performance.now() }),
+const scrape = () => {
+  const server = simulated === undefined ? undefined : withKeys(simulated.server);
+  return SimulatedServer.textOf(
+    serverMetrics({ process: own, server, now: () => performance.now() }),
   );
+};
+
+/** The same as a server whose homes have negotiated keys. */
+const withKeys = (server: MeteredServer): MeteredServer => ({
+  homeNames: () => server.homeNames(),
+  totals: () => ({
+    ...server.totals(),
+    ike: { handshakes: 3, rekeys: 2, cookies: 1, refused: { "ike-rate": 4 }, closed: { peer: 1 } },
+  }),
+  statusOf: (name) => {
+    const status = server.statusOf(name);
+    if (status === undefined) return undefined;
+    const sa = { suite: "aes-gcm-128" as const, since: 1_000 };
+    return {
+      ...status,
+      keys: {
+        ...{ state: "established", since: 1_000, ikeSas: 1, rekeys: 5 },
+        ike: [{ suite: "aes-gcm-256, hmac-sha2-256, x25519", since: 1_000, rekeys: 2 }],
+        associations: [{ ...sa, spi: 256, isSentWith: true, packetsLeft: 7, octetsLeft: 9_000 }],
+      },
+    };
+  },
+});
 
 const measured = (families: Map<string, Family>, name: string, labels = {}) =>
   families.get(name.replace(/_(bucket|sum|count)$/, ""))?.samples.find((sample) => {
@@ -73,6 +97,17 @@ describe("the server's metrics", () => {
     ]);
     const homes = (state: string) => measured(families, "hometun_server_homes", { state });
     expect([homes("confirmed"), homes("never-heard"), homes("held")]).toEqual([1, 2, 0]);
+  });
+
+  it("tell of negotiated keys, of all homes together and of each", async () => {
+    const families = await story();
+    const of = { home: "home-1" };
+    expect(measured(families, "hometun_server_ike_handshakes_total")).toBe(3);
+    expect(measured(families, "hometun_server_ike_refused_total", { reason: "ike-rate" })).toBe(4);
+    expect(measured(families, "hometun_home_ike_sas", of)).toBe(1);
+    expect(measured(families, "hometun_home_sa_rekeys_total", of)).toBe(5);
+    expect(measured(families, "hometun_home_sa_timestamp_seconds", of)).toBe(1);
+    expect(measured(families, "hometun_home_sa_bytes_left", of)).toBe(9_000);
   });
 
   it("tell how long moves took", async () => {
