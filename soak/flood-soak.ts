@@ -1,11 +1,13 @@
 /**
  * Bad packets at the server, one kind after the other, while homes carry traffic: what is lost of that, and how long a
  * change of address takes meanwhile. One home is the one whose SPI the flood bears, where it bears one; the others'
- * traffic is looked at.
+ * traffic is looked at. What the generator can send at all is measured before, to an address of the server's machine where
+ * nobody listens.
  */
 
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+import type { RefusalReason } from "../common/tunnel/data-plane.ts";
 import { FLOOD_KINDS, type FloodKind, flood, lossOf } from "../test/support/flood.ts";
 import { FAR, homeIn, SERVER, TunnelLab } from "../test/support/tunnel-lab.ts";
 
@@ -14,6 +16,10 @@ const PINGS = 200;
 /** Between the flood's beginning and the pings', and before its end; the move has the second half. */
 const MARGIN_MS = 500;
 const FIRST_HOST = 8;
+/** Of the server's machine, and nobody's port. */
+const SINK = "198.51.100.9";
+const SHED: RefusalReason = "shed";
+const CEILING = { rate: 1_000_000, seconds: 2 };
 
 export interface FloodSoakOptions {
   readonly kinds?: readonly FloodKind[];
@@ -28,6 +34,10 @@ export interface FloodResult {
   readonly kind: FloodKind;
   /** Packets a second that really went out. */
   readonly rate: number;
+  /** What the generator can send a second of these, through the same links, where nobody takes them. */
+  readonly ceiling: number;
+  /** Packets a second that the kernel threw away unread, as the server counts them. */
+  readonly shed: number;
   /** Part of the echoes that were not answered: over UDP to a home with negotiated keys, over protocol 50 from another. */
   readonly loss: { readonly udp: number; readonly esp: number };
   /** From the change until the server's confirmation, milliseconds. */
@@ -47,6 +57,7 @@ export async function soakFlood(options: FloodSoakOptions): Promise<readonly Flo
     ],
   });
   try {
+    await lab.serverNamespace.run(`ip addr add ${SINK}/24 dev wan`);
     const results: FloodResult[] = [];
     for (const [index, kind] of kinds.entries()) {
       const result = await floodOnce(lab, { ...options, kind, host: FIRST_HOST + index });
@@ -72,6 +83,8 @@ async function floodOnce(
   const { kind, rate, seconds, host } = plan;
   const [alice, bob] = [lab.home("alice"), lab.home("bob")];
   const spi = await spiFor(lab, kind);
+  const ceiling = await flood(lab.stranger, { ...CEILING, kind, to: SINK, spi });
+  const shedBefore = await shedBy(lab);
   let begun = () => {};
   const beginning = new Promise<void>((resolve) => {
     begun = resolve;
@@ -96,7 +109,14 @@ async function floodOnce(
   const used = (await processorMs(lab.server.running.pid)) - before;
   const load = used / (performance.now() - since);
   const confirmedInMs = moved.lastMove?.confirmedInMs ?? Number.POSITIVE_INFINITY;
-  return { kind, rate: await flooding, loss: { udp, esp }, confirmedInMs, load };
+  const sent = await flooding;
+  const shed = ((await shedBy(lab)) - shedBefore) / seconds;
+  return { kind, rate: sent, ceiling, shed, loss: { udp, esp }, confirmedInMs, load };
+}
+
+async function shedBy(lab: TunnelLab): Promise<number> {
+  const { unattributed } = await lab.server.status();
+  return unattributed.packets[SHED] ?? 0;
 }
 
 /** An SPI that the server knows, of a home that nothing else is asked of. */

@@ -172,9 +172,11 @@ function tellChanges(outcome: ChangeSoakOutcome): boolean {
   return isFlat;
 }
 
-function tellFlood({ kind, rate, loss, confirmedInMs, load }: FloodResult): void {
+function tellFlood(result: FloodResult): void {
+  const { kind, rate, ceiling, shed, loss, confirmedInMs, load } = result;
+  const perSecond = (count: number) => `${formatCount(Math.round(count))}/s`;
   say(
-    `${kind}: ${formatCount(Math.round(rate))}/s; lost ${percent(loss.udp)} over UDP, ${percent(loss.esp)} over protocol 50; ` +
+    `${kind}: ${perSecond(rate)} of ${perSecond(ceiling)} that can be sent, ${perSecond(shed)} shed; lost ${percent(loss.udp)} over UDP, ${percent(loss.esp)} over protocol 50; ` +
       `a move confirmed in ${formatDuration(confirmedInMs)}; server ${Math.round(100 * load)} % of a processor`,
   );
 }

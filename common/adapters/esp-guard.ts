@@ -51,6 +51,7 @@ export class EspGuard {
     this.#socket = socket;
     this.#known = known;
     this.#now = now;
+    socket.onKeepalive = () => this.stray();
   }
 
   /** Packets that the filter has dropped: for each that it let through by chance, as many as the chance was against it. */
@@ -58,7 +59,7 @@ export class EspGuard {
     return Math.round(this.#shed);
   }
 
-  /** The packet that the socket is handing over bears an SPI that nobody knows. */
+  /** The packet that the socket is handing over bears an SPI that nobody knows, or none. */
   stray(): void {
     const now = this.#now();
     if (this.#isLookingUp) this.#shed += this.#unseenPerStray;
@@ -73,7 +74,7 @@ export class EspGuard {
     this.#socket.guard({ guarded: this.#guarded(), strays: undefined });
   }
 
-  /** The packet that the socket is handing over was not authentic. */
+  /** The packet that the socket is handing over was not authentic, or could not have been. */
   note(spi: number, observed: Observed): void {
     const watched = this.#watched.get(spi) ?? this.#watch(spi, observed);
     if (watched === undefined) return;

@@ -30,6 +30,8 @@ const IPV4_HEADER = 20;
 const UDP_HEADER = 8;
 const HEADERS = IPV4_HEADER + UDP_HEADER;
 const ESP_LENGTH = 120;
+/** Behind the SPI; of whole blocks with either suite of the homes, so that nothing but the ICV is wrong. */
+const FORGERY_LENGTH = 4 + 16 + 96 + 16; // sequence number, IV, ciphertext, ICV
 const MARKER = [0, 0, 0, 0]; // RFC 3948 section 2.2
 const FIRST_SOURCE = 0xcb0071e2; // 203.0.113.226
 const SOURCES = 28;
@@ -61,9 +63,9 @@ function shapeOf(wanted: FloodKind): Shape {
     case "udp-unknown-spi":
       return { ...udp, body: randomBytes(ESP_LENGTH) };
     case "esp-bad-icv":
-      return { protocol: IPPROTO_ESP, head: [...spi], body: randomBytes(ESP_LENGTH) };
+      return { protocol: IPPROTO_ESP, head: [...spi], body: randomBytes(FORGERY_LENGTH) };
     case "udp-bad-icv":
-      return { ...udp, head: [...spi], body: randomBytes(ESP_LENGTH) };
+      return { ...udp, head: [...spi], body: randomBytes(FORGERY_LENGTH) };
     case "short":
       return { ...udp, body: randomBytes(3) };
     case "keepalive":

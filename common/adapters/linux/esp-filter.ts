@@ -2,8 +2,8 @@
  * What the kernel drops of what comes as ESP before it is queued, so that it takes no room from the homes' packets there
  * and no time from us: at UDP port 4500 what says to be IKE and is not, and a part of the IKE that strangers send when
  * there is too much of it; with either encapsulation a part of what bears the SPI of an SA that is being flooded with
- * forgeries, and a part of what bears an SPI that nobody knows, when that is a flood. What is too short for an SPI is let
- * through, to be counted.
+ * forgeries, and a part of what bears an SPI that nobody knows, when that is a flood. So are keepalives, and what is too
+ * short for an SPI: usually they are let through, to be counted.
  */
 
 import { filterProgram, type Instruction } from "./packet-filter.ts";
@@ -70,7 +70,7 @@ export interface GuardedSpi {
 /** Of so many at most, so that the program stays short. */
 export const MOST_GUARDED = 16;
 
-/** What is let through of packets with other SPIs than those that are known. */
+/** What is let through of packets with other SPIs than those that are known, and of what has none. */
 export interface StraySpis {
   readonly known: Iterable<number>;
   /** More than 0, at most 1. */
@@ -87,10 +87,11 @@ export interface EspFilterPlan {
 /** The program of UDP port 4500. IKE too short for what is looked at is dropped by the kernel's own rule. */
 export function udpFilter({ unknown, rest }: IkeShares, plan: EspFilterPlan): Slab {
   const esp = judgeSpi(plan);
+  const short = plan.strays === undefined ? [KEEP] : judgeShort(plan.strays);
   return filterProgram([
     [LOAD_LENGTH, 0, 0, 0],
-    [JUMP_IF_GREATER, 1, 0, PAYLOAD + SPI_LENGTH - 1],
-    KEEP, // short
+    [JUMP_IF_GREATER, short.length, 0, PAYLOAD + SPI_LENGTH - 1],
+    ...short,
     [LOAD_WORD, 0, 0, PAYLOAD],
     [JUMP_IF_EQUAL, 0, 1, 0],
     [JUMP, 0, 0, esp.length],
@@ -121,6 +122,11 @@ export function protocolFilter(plan: EspFilterPlan): Slab {
     [LOAD_WORD_INDEXED, 0, 0, 0],
     ...judgeSpi(plan),
   ]);
+}
+
+/** Keepalives, which mean nothing to us, and what is no packet at all. */
+function judgeShort({ share }: StraySpis): Instruction[] {
+  return [[LOAD_WORD, 0, 0, RANDOM], [JUMP_IF_GREATER, 0, 1, thresholdOf(share)], DROP, KEEP];
 }
 
 /** Decides about the packet whose SPI has been loaded. */

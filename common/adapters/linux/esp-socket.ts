@@ -86,6 +86,8 @@ export class EspSocket {
   sourceAddress = 0;
   /** Hears of what is behind a non-ESP marker: its octets, marker included, and whence they came. */
   onNotEsp: ((datagram: Uint8Array, source: Endpoint) => void) | undefined;
+  /** Hears of each keepalive, which says nothing: of too many. */
+  onKeepalive: (() => void) | undefined;
   /** Asked before that, where the datagram lies in `received`: false, and nobody hears of it. */
   admitNotEsp: ((offset: number, length: number) => boolean) | undefined;
 
@@ -228,8 +230,8 @@ export class EspSocket {
     for (let from = 0; from < length; from += step) {
       const size = Math.min(step, length - from);
       const at = offset + from;
-      if (size === 1 && octets[at] === 0xff) continue; // a keepalive
-      if (size >= 4 && view.getUint32(at) === NON_ESP_MARKER) this.#handOver(at, size);
+      if (size === 1 && octets[at] === 0xff) this.onKeepalive?.();
+      else if (size >= 4 && view.getUint32(at) === NON_ESP_MARKER) this.#handOver(at, size);
       else listener(at, size);
     }
   }

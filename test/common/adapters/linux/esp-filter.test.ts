@@ -151,6 +151,16 @@ it("a share of what bears an unknown SPI, and all of what bears one of five hund
   expect(await passing(ike({}))).toBe(COUNT);
 });
 
+it.each([
+  { what: "keepalives", datagram: Uint8Array.of(0xff) },
+  { what: "what is too short for an SPI", datagram: Uint8Array.of(1, 2, 3) },
+])("a share of $what comes through while there are too many strays", async ({ datagram }) => {
+  attach(ALL_IKE, { ...NO_PLAN, strays: { known: [0x1234], share: 0.05 } });
+  expectSome(await passing(datagram));
+  expect(await passing(esp(0x1234))).toBe(COUNT);
+  expect(await passing(ike({}))).toBe(COUNT);
+});
+
 it("what is dropped is counted", async () => {
   const drops = new SocketDrops(fd);
   const before = drops.read();
