@@ -3,12 +3,12 @@
  *
  *     node --import tsx bench/ike/homes.ts PLAN
  *
- * Says `ready`, begins when a line comes, and answers with a line of JSON when every home has its keys. The tunnels
- * stand until its standard input ends. Of the ESP that comes, the server's probes are answered.
+ * Says `ready`, begins when a line comes, and answers with a line of JSON when every home has its keys. At the next
+ * line all begin anew, as after a power cut, with no goodbye. It ends when its standard input does. Of the ESP that comes, the server's probes are answered.
  */
 
 import { createPrivateKey, createPublicKey, randomInt } from "node:crypto";
-import { createSocket } from "node:dgram";
+import { createSocket, type Socket } from "node:dgram";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
@@ -24,6 +24,7 @@ import {
 } from "../../common/ikev2/ike-initiator.ts";
 import { parseIpv4 } from "../../common/ip/address.ts";
 import { Driver } from "../../common/runtime/drive.ts";
+import type { Endpoint } from "../../common/tunnel/tunnel.ts";
 import { echoOf } from "./echo.ts";
 import type { HomesPlan, HomesReport, PlannedHome } from "./plan.ts";
 
@@ -43,24 +44,54 @@ const ports = {
 };
 const remote = { address: parseIpv4(plan.server), port: IKE_PORT };
 
-/** Returns what makes it begin. `up` is called when the home has keys. */
-async function openHome(home: PlannedHome, up: () => void): Promise<() => void> {
+interface Home {
+  readonly plan: PlannedHome;
+  readonly socket: Socket;
+  readonly local: Endpoint;
+  /** Hears what comes; undefined before the first time. */
+  driver: Driver<InitiatorInput, InitiatorEffect> | undefined;
+  answerTo: ReturnType<typeof echoOf> | undefined;
+}
+
+async function openHome(plan: PlannedHome): Promise<Home> {
   const socket = createSocket("udp4");
-  socket.bind(0, home.address);
+  socket.bind(0, plan.address);
   await once(socket, "listening");
-  const local = { address: parseIpv4(home.address), port: socket.address().port };
+  const local = { address: parseIpv4(plan.address), port: socket.address().port };
+  const home: Home = { plan, socket, local, driver: undefined, answerTo: undefined };
+  socket.on("message", (datagram, { port }) => receive(home, datagram, port));
+  return home;
+}
+
+function receive(home: Home, datagram: Buffer, port: number): void {
+  const { address } = remote;
+  const encapsulated = port === ENCAPSULATION_PORT;
+  if (encapsulated && datagram.readUInt32BE(0) !== 0) {
+    const answer = home.answerTo?.(datagram);
+    if (answer !== undefined) home.socket.send(answer, port, address);
+    return;
+  }
+  const message = Uint8Array.from(encapsulated ? datagram.subarray(MARKER_LENGTH) : datagram);
+  const path = { local: home.local, remote: { address, port } };
+  home.driver?.feed({ kind: "message", message, path, encapsulated, wallTime: clock.wall() });
+}
+
+/** Switches the home on. `up` is called when it has keys. */
+function prepare(home: Home, up: () => void): Driver<InitiatorInput, InitiatorEffect> {
+  const { plan: planned, socket } = home;
+  home.driver?.close();
+  home.answerTo = undefined;
   const core = new IkeInitiator(
     {
-      identity: identificationOf(home.identity),
+      identity: identificationOf(planned.identity),
       peerIdentity: identificationOf(plan.serverIdentity),
-      ...beliefOf(home),
+      ...beliefOf(planned),
       link: { interfaceId: INTERFACE_ID, fallback: plan.fallback },
       initialContact: true,
     },
     DEFAULT_SETTINGS,
     ports,
   );
-  let answerTo: ReturnType<typeof echoOf> | undefined;
   const perform = (effect: InitiatorEffect): void => {
     if (effect.kind === "send") {
       const { message, encapsulated, path } = effect;
@@ -69,26 +100,16 @@ async function openHome(home: PlannedHome, up: () => void): Promise<() => void> 
     } else if (effect.kind === "session") {
       const { kind } = effect.effect;
       if (kind === "child-created") {
-        if (answerTo === undefined) up();
-        answerTo = echoOf(effect.effect.child);
+        if (home.answerTo === undefined) up();
+        home.answerTo = echoOf(effect.effect.child);
       } else if (kind === "closed" || kind === "child-refused") {
-        process.stderr.write(`${home.identity}: ${JSON.stringify(effect.effect)}\n`);
+        process.stderr.write(`${planned.identity}: ${JSON.stringify(effect.effect)}\n`);
       }
     }
   };
   const driver = new Driver<InitiatorInput, InitiatorEffect>({ core, clock, perform });
-  socket.on("message", (datagram, { port }) => {
-    const encapsulated = port === ENCAPSULATION_PORT;
-    if (encapsulated && datagram.readUInt32BE(0) !== 0) {
-      const answer = answerTo?.(datagram);
-      if (answer !== undefined) socket.send(answer, port, remote.address);
-      return;
-    }
-    const message = Uint8Array.from(encapsulated ? datagram.subarray(MARKER_LENGTH) : datagram);
-    const path = { local, remote: { address: remote.address, port } };
-    driver.feed({ kind: "message", message, path, encapsulated, wallTime: clock.wall() });
-  });
-  return () => driver.feed({ kind: "start", path: { local, remote } });
+  home.driver = driver;
+  return driver;
 }
 
 function beliefOf({ privateKey }: PlannedHome): { credential: Credential; trust: Trust } {
@@ -110,19 +131,25 @@ function withMarker(message: Uint8Array): Uint8Array {
   return datagram;
 }
 
-const upAt: number[] = [];
-let beganAt = 0;
-let cpuBefore = process.cpuUsage();
-const starts = await Promise.all(
-  plan.homes.map((home) =>
-    openHome(home, () => {
-      upAt.push(performance.now() - beganAt);
-      if (upAt.length === plan.homes.length) report();
-    }),
-  ),
-);
+const homes = await Promise.all(plan.homes.map(openHome));
 
-function report(): void {
+function connectAll(): void {
+  const upAt: number[] = [];
+  const drivers = homes.map((home) =>
+    prepare(home, () => {
+      upAt.push(performance.now() - beganAt);
+      if (upAt.length === homes.length) report(upAt, cpuBefore);
+    }),
+  );
+  const cpuBefore = process.cpuUsage();
+  const beganAt = performance.now();
+  drivers.forEach((driver, index) => {
+    const local = homes[index]?.local;
+    if (local !== undefined) driver.feed({ kind: "start", path: { local, remote } });
+  });
+}
+
+function report(upAt: readonly number[], cpuBefore: NodeJS.CpuUsage): void {
   const { user, system } = process.cpuUsage(cpuBefore);
   const answer: HomesReport = {
     seconds: (upAt.at(-1) ?? 0) / 1_000,
@@ -134,11 +161,7 @@ function report(): void {
 }
 
 const lines = createInterface({ input: process.stdin });
-lines.once("line", () => {
-  cpuBefore = process.cpuUsage();
-  beganAt = performance.now();
-  for (const start of starts) start();
-});
+lines.on("line", connectAll);
 lines.once("close", () => process.exit());
 process.once("SIGTERM", () => process.exit()); // a profile is written then
 process.stdout.write("ready\n");

@@ -23,8 +23,8 @@ export interface Server {
   readonly pid: number;
   /** What the homes need to know. */
   readonly plan: HomesPlan;
-  /** Tunnels that stand, as the server says. */
-  tunnels(): Promise<number>;
+  /** Homes that have had their keys since then (wall-clock milliseconds) and nothing older, as the server says. */
+  tunnels(since: number): Promise<number>;
   stop(): Promise<void>;
 }
 
@@ -84,10 +84,10 @@ export async function startHometun(
       ...(proof === "psk" ? {} : { serverPublicKey: publicKeyText(serverKey) }),
       homes: planned,
     },
-    async tunnels() {
+    async tunnels(since) {
       const all = await status();
       const isUp = ({ keys, state }: ServerStatus["homes"][number]) =>
-        keys?.state === "established" && state.kind === "confirmed";
+        keys?.state === "established" && keys.since >= since && state.kind === "confirmed";
       return all.homes.filter(isUp).length;
     },
     stop: async () => {
