@@ -1,7 +1,7 @@
 import { resolve } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Lab, type Namespace, type Running } from "../support/namespace.ts";
-import { canUseXfrmInterfaces, runsUntried } from "../support/xfrm.ts";
+import { canUseXfrmInterfaces } from "../support/xfrm.ts";
 import type { XfrmEvent } from "../support/xfrm-events-process.ts";
 
 const EVENTS = resolve(import.meta.dirname, "../support/xfrm-events-process.ts");
@@ -50,36 +50,30 @@ describe.skipIf(!canUseXfrmInterfaces())("the kernel under test", () => {
     expect(await near.run("ip xfrm state")).toContain("spi 0x00001001");
   });
 
-  it.skipIf(!runsUntried)(
-    "tells of a soft limit, and of packets from another port, once they have come",
-    async () => {
-      await far.run(state("0x1001", "encap espinudp 4500 4500 0.0.0.0"));
-      const [sending, receiving] = [await events(near), await events(far, "udp")];
-      const ping = ["ping", "-n", "-c", "6", "-i", "0.01", "-W", "1", "2001:db8:ffff::2"];
-      await near.run(ping).catch(() => undefined); // nobody answers
-      expect(await told(sending)).toMatchObject({ kind: "expire", spi: 0x1001, hard: false });
-      expect(await told(receiving)).toEqual({
-        kind: "mapping",
-        spi: 0x1001,
-        from: NEAR,
-        port: 4501,
-      });
-      expect(await near.run("ip xfrm state")).toContain("spi 0x00001001");
-      await Promise.all([sending.stop(), receiving.stop()]);
-    },
-  );
+  it("tells of a soft limit, and of packets from another port, once they have come", async () => {
+    await far.run(state("0x1001", "encap espinudp 4500 4500 0.0.0.0"));
+    const [sending, receiving] = [await events(near), await events(far, "udp")];
+    const ping = ["ping", "-n", "-c", "6", "-i", "0.01", "-W", "1", "2001:db8:ffff::2"];
+    await near.run(ping).catch(() => undefined); // nobody answers
+    expect(await told(sending)).toMatchObject({ kind: "expire", spi: 0x1001, hard: false });
+    expect(await told(receiving)).toEqual({
+      kind: "mapping",
+      spi: 0x1001,
+      from: NEAR,
+      port: 4501,
+    });
+    expect(await near.run("ip xfrm state")).toContain("spi 0x00001001");
+    await Promise.all([sending.stop(), receiving.stop()]);
+  });
 
-  it.skipIf(!runsUntried)(
-    "makes no half-finished state for whoever listens, where a packet finds a policy and no state",
-    async () => {
-      const listening = await events(near);
-      await near.run("ip xfrm state flush");
-      const ping = ["ping", "-n", "-c", "1", "-W", "1", "2001:db8:ffff::2"];
-      await expect(near.run(ping)).rejects.toThrow();
-      expect(await near.run("ip xfrm state")).toBe("");
-      expect(await near.run("cat /proc/net/xfrm_stat")).toMatch(/XfrmOutNoStates\s+[1-9]/);
-      await listening.stop();
-      expect(listening.stdout).not.toContain('"other"');
-    },
-  );
+  it("makes no half-finished state for whoever listens, where a packet finds a policy and no state", async () => {
+    const listening = await events(near);
+    await near.run("ip xfrm state flush");
+    const ping = ["ping", "-n", "-c", "1", "-W", "1", "2001:db8:ffff::2"];
+    await expect(near.run(ping)).rejects.toThrow();
+    expect(await near.run("ip xfrm state")).toBe("");
+    expect(await near.run("cat /proc/net/xfrm_stat")).toMatch(/XfrmOutNoStates\s+[1-9]/);
+    await listening.stop();
+    expect(listening.stdout).not.toContain('"other"');
+  });
 });
