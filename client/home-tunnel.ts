@@ -35,6 +35,7 @@ import { tunnelMtu } from "../common/tunnel/mtu.ts";
 import {
   type Encapsulation,
   type TunnelName,
+  type TunnelRoute,
   type TunnelSpec,
   UDP_ENCAPSULATION_PORT,
 } from "../common/tunnel/tunnel.ts";
@@ -558,11 +559,19 @@ function specOf(config: ClientConfig, link: HomeLink, uplinkMtu: number): Tunnel
     peerLinkLocal: link.serverLinkLocal,
     remotePrefixes: [EVERYTHING],
     localPrefixes: link.prefixes,
-    routes: tunnel.defaultRoute ? [EVERYTHING] : [],
+    routes: tunnel.defaultRoute ? [EVERYTHING, ...everythingFrom(link.prefixes)] : [],
     mtu: tunnel.mtu ?? tunnelMtu(uplinkMtu, mostEncapsulation(config), mtuSuiteOf(keys)),
     clampMss: tunnel.clampMss,
     ...given,
   };
+}
+
+/**
+ * What the home's addresses send has a default route of its own, beside which no other is looked at: so it never leaves
+ * by the uplink's IPv6, if there is any, which other addresses may use.
+ */
+function everythingFrom(prefixes: readonly Ipv6Prefix[]): TunnelRoute[] {
+  return prefixes.map((source) => ({ ...EVERYTHING, source }));
 }
 
 /** Negotiated keys may need UDP whatever is asked for: the MTU is one for both. */

@@ -16,11 +16,19 @@ import type { Suite, TunnelName, TunnelSpec } from "../tunnel/tunnel.ts";
 import { chooseInterfaceId, type XfrmOwner } from "../xfrm/interface-id.ts";
 import { xfrmTunnel } from "../xfrm/tunnel-xfrm.ts";
 import { espTransforms } from "./esp-transforms.ts";
-import { KernelDataPlane } from "./kernel-data-plane.ts";
+import { KernelDataPlane, type KernelDataPlaneOptions } from "./kernel-data-plane.ts";
+import { LeakGuard } from "./leak-guard.ts";
 import { RequestFlag, RouteMessageType, type RouteSocket } from "./netlink-socket.ts";
 import type { TunnelLinks } from "./tunnel-link.ts";
-import { UserspaceDataPlane } from "./userspace-data-plane.ts";
+import { UserspaceDataPlane, type UserspaceDataPlaneOptions } from "./userspace-data-plane.ts";
 import { XfrmSocket, xfrmRequest } from "./xfrm-socket.ts";
+
+/** What the kernel lacks when it refuses a state with these; its own words do not say how to mend it. */
+const MISSING: Readonly<Record<string, string>> = {
+  EPROTONOSUPPORT: "this kernel has no ESP, or the module esp4 is not installed",
+  ENOENT: "this kernel lacks the cipher, or the modules of it are not installed",
+  ENOSYS: "this kernel lacks the cipher, or the modules of it are not installed",
+};
 
 export interface DataPlaneParts {
   readonly owner: XfrmOwner;
@@ -40,18 +48,19 @@ export async function openDataPlane(
   setting: DataPlaneSetting,
   parts: DataPlaneParts,
 ): Promise<DataPlane> {
+  const guard = new LeakGuard(parts.routes, parts.owner);
   if (setting === "userspace") {
     await removeKernelTunnels(parts);
-    return userspace(parts, 'data-plane = "userspace"');
+    return userspace(parts, { reason: 'data-plane = "userspace"', guard });
   }
   try {
     await probeKernel(parts);
   } catch (error) {
     if (setting === "kernel" || !(error instanceof SystemError)) throw error;
-    return userspace(parts, `the kernel's does not work: ${error.message}`);
+    return userspace(parts, { reason: `the kernel's does not work: ${error.message}`, guard });
   }
   const reason = setting === "auto" ? "this kernel has all it needs" : 'data-plane = "kernel"';
-  return kernel(parts, reason);
+  return kernel(parts, { reason, guard });
 }
 
 /** Makes an xfrm interface, and a tunnel's states and policies for it, and removes them. Throws `SystemError`. */
@@ -89,7 +98,8 @@ function tryStates(xfrm: XfrmSocket, interfaceId: number, suite: Suite): void {
   xfrm.attempt(unmade);
   if (refused === undefined) return;
   const { code, hint } = refused;
-  const options = { cause: refused, ...(hint === undefined ? {} : { hint }) };
+  const said = [hint, MISSING[code]].filter((text) => text !== undefined);
+  const options = { cause: refused, ...(said.length === 0 ? {} : { hint: said.join("; ") }) };
   throw new SystemError(`use the kernel's IPsec with ${suite}`, code, options);
 }
 
@@ -139,25 +149,34 @@ function trialSpec(suite: Suite): TunnelSpec {
   };
 }
 
-/** What a kernel plane left when it died would take the packets away from under a userspace one. */
+/**
+ * What a kernel plane left when it died would take the packets away from under a userspace one. Only the routes that
+ * guard against leaving in clear stay, for that one to take up.
+ */
 async function removeKernelTunnels(parts: DataPlaneParts): Promise<void> {
   try {
-    await kernel(parts, undefined).close();
+    await kernel(parts, { guard: undefined }).close();
   } catch (error) {
     // Where the kernel's IPsec cannot be spoken to, nothing of ours was left in it.
     if (!(error instanceof SystemError)) throw error;
   }
 }
 
-function kernel(parts: DataPlaneParts, reason: string | undefined): KernelDataPlane {
-  return new KernelDataPlane({ ...parts, reason, xfrm: new XfrmSocket() });
+function kernel(
+  parts: DataPlaneParts,
+  chosen: Pick<KernelDataPlaneOptions, "reason" | "guard">,
+): KernelDataPlane {
+  return new KernelDataPlane({ ...parts, ...chosen, xfrm: new XfrmSocket() });
 }
 
-function userspace(parts: DataPlaneParts, reason: string): UserspaceDataPlane {
+function userspace(
+  parts: DataPlaneParts,
+  chosen: Pick<UserspaceDataPlaneOptions, "reason" | "guard">,
+): UserspaceDataPlane {
   const transforms = espTransforms();
   return new UserspaceDataPlane({
     ...parts,
-    reason,
+    ...chosen,
     openTransform: transforms.open,
     crypto: transforms.name,
   });

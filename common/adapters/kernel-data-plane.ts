@@ -42,6 +42,7 @@ import {
   requireKeys,
   type SaKeys,
   type TunnelName,
+  type TunnelRoute,
   type TunnelSpec,
 } from "../tunnel/tunnel.ts";
 import { decodeExpiry, decodeMapping, type Expiry } from "../xfrm/event-message.ts";
@@ -74,7 +75,7 @@ import {
   xfrmTunnel,
 } from "../xfrm/tunnel-xfrm.ts";
 import { KernelAssociations, type KernelPair, passedThrough } from "./kernel-associations.ts";
-import { LeakGuard } from "./leak-guard.ts";
+import type { LeakGuard } from "./leak-guard.ts";
 import { UdpEncapsulationSocket } from "./linux/udp-encapsulation-socket.ts";
 import { RequestFlag, RouteGroup, RouteMessageType, type RouteSocket } from "./netlink-socket.ts";
 import type { TunnelLinks } from "./tunnel-link.ts";
@@ -123,6 +124,8 @@ export interface KernelDataPlaneOptions {
   readonly xfrm: XfrmSocket;
   readonly routes: RouteSocket;
   readonly links: TunnelLinks;
+  /** Absent: what stands as a guard is left alone. */
+  readonly guard: LeakGuard | undefined;
   readonly sequences: SequenceStore;
   readonly now: () => Instant;
   /** Why this plane was chosen. */
@@ -190,7 +193,6 @@ export class KernelDataPlane implements DataPlane, KeyedDataPlane {
   readonly #listeners: ((event: DataPlaneEvent) => void)[] = [];
   readonly #subscriptions: { close(): void }[] = [];
   readonly #initialStatistics: RefusalCounts;
-  readonly #guard: LeakGuard;
   #local: Ipv4Address | undefined;
   #udp: UdpEncapsulationSocket | undefined;
   /** False once the kernel said that it has no MIGRATE. */
@@ -207,7 +209,6 @@ export class KernelDataPlane implements DataPlane, KeyedDataPlane {
     this.reason = options.reason;
     this.#local = options.local;
     this.#migrates = options.migrate ?? true;
-    this.#guard = new LeakGuard(options.routes, options.owner);
     this.#initialStatistics = readStatistics();
     this.#subscriptions.push(
       subscribeToXfrm((messages) => this.#hearKernel(messages)),
@@ -409,14 +410,20 @@ export class KernelDataPlane implements DataPlane, KeyedDataPlane {
     await this.#perform(operations);
     const routes = tunnels.flatMap(({ spec }) => spec.routes);
     // Before any interface is made, and gone only with the last of them.
-    if (routes.length > 0) await this.#guard.apply(routes);
+    if (routes.length > 0) await this.#guard(routes);
     await this.#removeLinks(links);
     const failures = await this.#standLinks(links, [...plan.add, ...plan.change]);
-    if (routes.length === 0) await this.#guard.apply(routes);
+    if (routes.length === 0) await this.#guard(routes);
     const [first] = failures.values();
     // Where not one can stand it is not a tunnel's trouble but ours.
     if (first !== undefined && failures.size === tunnels.length) throw first;
     for (const [tunnel, error] of failures) this.#trouble(tunnel, error);
+  }
+
+  async #guard(routes: readonly TunnelRoute[]): Promise<void> {
+    const error = await this.#options.guard?.apply(routes);
+    const [first] = this.#tunnels.values();
+    if (error !== undefined && first !== undefined) this.#trouble(first, error);
   }
 
   /** The tunnels' interfaces as they should be; returns those that cannot be, and why. */

@@ -1,9 +1,13 @@
 /**
- * Routes that say "unreachable" behind the tunnels' own: while a tunnel's interface is gone, deleted by hand or not yet
- * made, packets for the home get an error instead of leaving in clear by the default route.
+ * Routes that say "unreachable" behind the tunnels' own: while a tunnel's interface is down or gone, by somebody's hand
+ * or because it is not yet made, packets for the tunnel get an error instead of leaving in clear by another route. They
+ * stay when the daemon dies, and its successor takes them up.
+ *
+ * What goes to a prefix is guarded by its destination. What goes everywhere is guarded by its source: ::/0 as such would
+ * cut off whoever has other ways to the Internet, who may have them for everything but the home's own addresses.
  */
 
-import { formatIpv6Prefix, type Ipv6Address, type Ipv6Prefix } from "../ip/address.ts";
+import type { SystemError } from "../errors.ts";
 import { AddressFamily } from "../rtnetlink/address-family.ts";
 import {
   decodeRouteMessage,
@@ -13,9 +17,10 @@ import {
   RouteTable,
   RouteType,
 } from "../rtnetlink/route-message.ts";
+import { formatRoute, type TunnelRoute } from "../tunnel/tunnel.ts";
 import type { NetlinkRequest } from "./netlink-requests.ts";
 import { RequestFlag, RouteMessageType, type RouteSocket } from "./netlink-socket.ts";
-import { ROUTE_METRIC, ROUTE_PROTOCOL } from "./tunnel-link.ts";
+import { lacksSourceRoutes, ROUTE_METRIC, ROUTE_PROTOCOL, routeOf } from "./tunnel-link.ts";
 
 /** Behind the tunnels' routes. Each owner has one of its own, so that a home and a server on one machine do not meet. */
 export const GUARD_METRIC = { client: ROUTE_METRIC + 1_001, server: ROUTE_METRIC + 1_000 } as const;
@@ -23,7 +28,7 @@ export const GUARD_METRIC = { client: ROUTE_METRIC + 1_001, server: ROUTE_METRIC
 export class LeakGuard {
   readonly #socket: RouteSocket;
   readonly #metric: number;
-  #standing: ReadonlyMap<string, Ipv6Prefix> | undefined;
+  #standing: ReadonlyMap<string, TunnelRoute> | undefined;
 
   constructor(socket: RouteSocket, owner: keyof typeof GUARD_METRIC) {
     this.#socket = socket;
@@ -31,29 +36,24 @@ export class LeakGuard {
   }
 
   /**
-   * Makes exactly these prefixes guarded. ::/0 never is: it would cut off whoever has other ways to the Internet.
-   * Rejects with `SystemError`.
+   * Makes exactly these tunnels' routes guarded. Resolves to what is to be said where this kernel cannot guard by
+   * source. Rejects with `SystemError`.
    */
-  async apply(prefixes: readonly Ipv6Prefix[]): Promise<void> {
-    const guarded = prefixes.filter(({ length }) => length > 0);
-    const wanted = new Map(guarded.map((prefix) => [formatIpv6Prefix(prefix), prefix]));
+  async apply(routes: readonly TunnelRoute[]): Promise<SystemError | undefined> {
+    const guarded = routes.filter(({ length, source }) => length > 0 || source !== undefined);
+    const wanted = new Map(guarded.map((route) => [formatRoute(route), route]));
     const standing = this.#standing ?? (await this.#present());
     this.#standing = undefined;
-    const missing = [...wanted].filter(([text]) => !standing.has(text));
-    const surplus = [...standing].filter(([text]) => !wanted.has(text));
-    await this.#perform(
-      missing.map(([, prefix]) => this.#addition(prefix)),
-      "EEXIST",
-    );
-    await this.#perform(
-      surplus.map(([, prefix]) => this.#removal(prefix)),
-      "ESRCH",
-    );
+    const missing = [...wanted].filter(([text]) => !standing.has(text)).map(([, route]) => route);
+    const surplus = [...standing].filter(([text]) => !wanted.has(text)).map(([, route]) => route);
+    const lacking = await this.#add(missing);
+    await this.#remove(surplus);
     this.#standing = wanted;
+    return lacking;
   }
 
   /** What a daemon before us left. */
-  async #present(): Promise<Map<string, Ipv6Prefix>> {
+  async #present(): Promise<Map<string, TunnelRoute>> {
     const replies = await this.#socket.request({
       operation: "list the guarding routes",
       type: RouteMessageType.getRoute,
@@ -61,11 +61,7 @@ export class LeakGuard {
       payload: encodeRoutesQuery(AddressFamily.ipv6, { protocol: ROUTE_PROTOCOL }),
     });
     const ours = replies.map(({ payload }) => decodeRouteMessage(payload)).filter(this.#isOurs);
-    const prefixes = ours.map(({ destination, destinationLength }) => ({
-      address: destination as Ipv6Address,
-      length: destinationLength,
-    }));
-    return new Map(prefixes.map((prefix) => [formatIpv6Prefix(prefix), prefix]));
+    return new Map(ours.map(routeOf).map((route) => [formatRoute(route), route]));
   }
 
   readonly #isOurs = ({ protocol, table, metric, type }: RouteMessage): boolean =>
@@ -74,22 +70,43 @@ export class LeakGuard {
     metric === this.#metric &&
     type === RouteType.unreachable;
 
-  #addition(prefix: Ipv6Prefix): NetlinkRequest {
+  async #add(routes: readonly TunnelRoute[]): Promise<SystemError | undefined> {
+    const type = RouteMessageType.newRoute;
     const flags = RequestFlag.create | RequestFlag.exclusive;
-    return { ...this.#route("guard", prefix), type: RouteMessageType.newRoute, flags };
+    const requests = routes.map((route) => ({ ...this.#request("guard", route), type, flags }));
+    let lacking: SystemError | undefined;
+    for (const { error, route } of await this.#refusals(requests, routes)) {
+      if (error.code === "EEXIST") continue;
+      if (!lacksSourceRoutes(error, route)) throw error;
+      lacking ??= error;
+    }
+    return lacking;
   }
 
-  #removal(prefix: Ipv6Prefix): NetlinkRequest {
-    return { ...this.#route("unguard", prefix), type: RouteMessageType.deleteRoute };
+  async #remove(routes: readonly TunnelRoute[]): Promise<void> {
+    const type = RouteMessageType.deleteRoute;
+    const requests = routes.map((route) => ({ ...this.#request("unguard", route), type }));
+    for (const { error, route } of await this.#refusals(requests, routes)) {
+      if (error.code !== "ESRCH" && !lacksSourceRoutes(error, route)) throw error;
+    }
   }
 
-  #route(verb: string, prefix: Ipv6Prefix) {
+  async #refusals(requests: readonly NetlinkRequest[], routes: readonly TunnelRoute[]) {
+    const results = await this.#socket.attempt(requests);
+    return routes.flatMap((route, index) => {
+      const error = results[index];
+      return error === undefined ? [] : [{ route, error }];
+    });
+  }
+
+  #request(verb: string, route: TunnelRoute) {
     return {
-      operation: `${verb} ${formatIpv6Prefix(prefix)} against leaving in clear`,
+      operation: `${verb} ${formatRoute(route)} against leaving in clear`,
       payload: encodeRouteMessage({
         family: AddressFamily.ipv6,
-        destination: prefix.address,
-        destinationLength: prefix.length,
+        destination: route.address,
+        destinationLength: route.length,
+        source: route.source,
         table: RouteTable.main,
         protocol: ROUTE_PROTOCOL,
         scope: 0,
@@ -98,12 +115,5 @@ export class LeakGuard {
         metric: this.#metric,
       }),
     };
-  }
-
-  /** `fine` is the refusal that says it is so already. */
-  async #perform(requests: readonly NetlinkRequest[], fine: string): Promise<void> {
-    for (const error of await this.#socket.attempt(requests)) {
-      if (error !== undefined && error.code !== fine) throw error;
-    }
   }
 }

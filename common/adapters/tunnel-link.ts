@@ -6,7 +6,7 @@
 import { randomInt } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
 import { SystemError } from "../errors.ts";
-import { formatIpv6Prefix, type Ipv6Address, type Ipv6Prefix, isLinkLocal } from "../ip/address.ts";
+import { type Ipv6Address, type Ipv6Prefix, isLinkLocal } from "../ip/address.ts";
 import { AddressFamily } from "../rtnetlink/address-family.ts";
 import {
   AddressFlag,
@@ -38,7 +38,7 @@ import {
   RouteTable,
   RouteType,
 } from "../rtnetlink/route-message.ts";
-import type { TunnelSpec } from "../tunnel/tunnel.ts";
+import { formatRoute, type TunnelRoute, type TunnelSpec } from "../tunnel/tunnel.ts";
 import type { NetlinkRequest } from "./netlink-requests.ts";
 import {
   RequestFlag,
@@ -133,7 +133,7 @@ class NetlinkTunnelLinks implements TunnelLinks {
    * of them, which for thousands of new interfaces would take thousands of times as long: so they are listed
    * once, and again only for an interface that is configured for a second time.
    */
-  #atStart: ReadonlyMap<number, readonly Ipv6Prefix[]> | undefined;
+  #atStart: ReadonlyMap<number, readonly TunnelRoute[]> | undefined;
   /** What was configured, by interface index. */
   readonly #kept = new Map<number, LinkSpec>();
   readonly #watch = new LinkWatch();
@@ -376,12 +376,12 @@ class NetlinkTunnelLinks implements TunnelLinks {
   #routes(
     indexes: readonly number[],
     operation: string,
-  ): ReadonlyMap<number, readonly Ipv6Prefix[]> {
+  ): ReadonlyMap<number, readonly TunnelRoute[]> {
     if (indexes.length > FEW) return byInterface(this.#ourRoutes(operation));
-    const routes = new Map<number, readonly Ipv6Prefix[]>();
+    const routes = new Map<number, readonly TunnelRoute[]>();
     for (const index of indexes) {
       if (this.#kept.has(index)) {
-        routes.set(index, this.#ourRoutes(operation, index).map(prefixOf));
+        routes.set(index, this.#ourRoutes(operation, index).map(routeOf));
       } else {
         this.#atStart ??= byInterface(this.#ourRoutes(operation));
         routes.set(index, this.#atStart.get(index) ?? []);
@@ -427,7 +427,7 @@ class NetlinkTunnelLinks implements TunnelLinks {
     const results = await this.#socket.attempt(
       steps.map(({ task, step }) => requestFor(step, task.index, task.operation)),
     );
-    const occupied: { task: Task; route: Ipv6Prefix }[] = [];
+    const occupied: { task: Task; route: TunnelRoute }[] = [];
     for (const [at, { task, step }] of steps.entries()) {
       const error = results[at];
       if (error === undefined || error.code === HARMLESS[step.kind]) continue;
@@ -436,15 +436,16 @@ class NetlinkTunnelLinks implements TunnelLinks {
         if (!isLinkLocal(step.route.address)) occupied.push({ task, route: step.route });
         continue;
       }
+      if (step.kind === "add-route" && lacksSourceRoutes(error, step.route)) continue;
       task.error ??= explained(error, task.spec.interfaceName, task.operation) as SystemError;
     }
     return occupied;
   }
 
   /** A route to the same prefix stands: if another tunnel of ours had it, it moves; someone else's stays. */
-  async #takeRoute(route: Ipv6Prefix, { index, operation }: Task): Promise<void> {
+  async #takeRoute(route: TunnelRoute, { index, operation }: Task): Promise<void> {
     const same = this.#ourRoutes(operation).filter(
-      (other) => formatIpv6Prefix(prefixOf(other)) === formatIpv6Prefix(route),
+      (other) => formatRoute(routeOf(other)) === formatRoute(route),
     );
     if (same.some(({ interfaceIndex }) => interfaceIndex === index)) return;
     const removals = same.flatMap(({ interfaceIndex }) =>
@@ -459,7 +460,7 @@ class NetlinkTunnelLinks implements TunnelLinks {
       if (error !== undefined) throw error;
       return;
     }
-    const hint = `another program's route to ${formatIpv6Prefix(route)} with metric ${ROUTE_METRIC} stands`;
+    const hint = `another program's route to ${formatRoute(route)} with metric ${ROUTE_METRIC} stands`;
     throw new SystemError(operation, "EEXIST", { hint });
   }
 }
@@ -494,8 +495,8 @@ function valueOrError<T>(work: () => T): T | SystemError {
   }
 }
 
-function byInterface(routes: readonly RouteMessage[]): Map<number, Ipv6Prefix[]> {
-  return groupBy(routes, (route) => [route.interfaceIndex ?? 0, prefixOf(route)]);
+function byInterface(routes: readonly RouteMessage[]): Map<number, TunnelRoute[]> {
+  return groupBy(routes, (route) => [route.interfaceIndex ?? 0, routeOf(route)]);
 }
 
 function groupBy<Item, Value>(
@@ -552,7 +553,7 @@ function requestFor(step: LinkOperation, index: number, operation: string): Netl
   }
 }
 
-function routeRemoval(route: Ipv6Prefix, index: number, operation: string): NetlinkRequest {
+function routeRemoval(route: TunnelRoute, index: number, operation: string): NetlinkRequest {
   const payload = routePayload(route, index, RouteType.unspecified);
   return { operation, type: RouteMessageType.deleteRoute, payload };
 }
@@ -585,11 +586,12 @@ function changeAddress(
 
 const CREATE_ONLY = RequestFlag.create | RequestFlag.exclusive;
 
-function routePayload(route: Ipv6Prefix, interfaceIndex: number, type: number): Uint8Array {
+function routePayload(route: TunnelRoute, interfaceIndex: number, type: number): Uint8Array {
   return encodeRouteMessage({
     family: AddressFamily.ipv6,
     destination: route.address,
     destinationLength: route.length,
+    source: route.source,
     table: RouteTable.main,
     protocol: ROUTE_PROTOCOL,
     scope: 0,
@@ -604,8 +606,11 @@ function isOurs({ protocol, table, metric }: RouteMessage): boolean {
   return protocol === ROUTE_PROTOCOL && table === RouteTable.main && metric === ROUTE_METRIC;
 }
 
-function prefixOf(route: RouteMessage): Ipv6Prefix {
-  return { address: route.destination as Ipv6Address, length: route.destinationLength };
+/** As it was asked for. */
+export function routeOf(message: RouteMessage): TunnelRoute {
+  const { destination, destinationLength, source } = message;
+  const route = { address: destination as Ipv6Address, length: destinationLength };
+  return source === undefined ? route : { ...route, source: source as Ipv6Prefix };
 }
 
 /**
@@ -651,6 +656,14 @@ function sysctl(interfaceName: string, key: string): string | undefined {
 
 function sysctlPath(interfaceName: string, key: string): string {
   return `/proc/sys/net/ipv6/conf/${interfaceName}/${key}`;
+}
+
+/**
+ * True where the kernel was built without IPV6_SUBTREES, which no large distribution's is: without such routes packets
+ * take the plain one beside them. `LeakGuard` says so.
+ */
+export function lacksSourceRoutes(error: SystemError, route: TunnelRoute): boolean {
+  return route.source !== undefined && error.code === "EINVAL";
 }
 
 export function hasCode(error: unknown, ...codes: readonly string[]): boolean {

@@ -9,6 +9,7 @@
  * homes need no more of them than one.
  */
 
+import { setImmediate } from "node:timers/promises";
 import { SystemError } from "../errors.ts";
 import { InboundSa, OutboundSa, refusalOf } from "../esp/security-association.ts";
 import type { OpenTransform } from "../esp/transform.ts";
@@ -56,12 +57,13 @@ import {
 } from "../tunnel/tunnel.ts";
 import { EspGuard } from "./esp-guard.ts";
 import { IkeGate } from "./ike-gate.ts";
+import type { LeakGuard } from "./leak-guard.ts";
 import { EspSocket, endpointOf, type OutboundBatch, setDestination } from "./linux/esp-socket.ts";
 import { onReadable, type Readiness } from "./linux/libc.ts";
 import { Slab } from "./linux/slab.ts";
 import { SocketDrops } from "./linux/socket-drops.ts";
 import { closeTun, openTun, readTun, removeTun, TunWriter } from "./linux/tun-device.ts";
-import type { TunnelLinks } from "./tunnel-link.ts";
+import type { LinkOutcome, TunnelLinks } from "./tunnel-link.ts";
 import { type Association, UserspaceTunnel } from "./userspace-tunnel.ts";
 
 /** Octets of a slot: the largest ESP packet, and room behind it for checksums that read whole words. */
@@ -81,6 +83,8 @@ const MOST_OVERHEAD = 8 + 16 + 15 + 2 + 16;
 const HEARD_SPACING = 1_000;
 /** That packets come from elsewhere is told so often, in milliseconds. */
 const SOURCE_SPACING = 1_000;
+/** Interfaces made in one turn of the event loop when many tunnels are. */
+const INTERFACES_A_TURN = 64;
 /** Sequence numbers left when more are asked for. */
 const EXTEND_BELOW = 1 << 17;
 
@@ -100,6 +104,7 @@ export interface UserspaceDataPlaneOptions {
   /** How `openTransform` encrypts, for people. */
   readonly crypto: string;
   readonly links: TunnelLinks;
+  readonly guard: LeakGuard;
   readonly sequences: SequenceStore;
   readonly now: () => Instant;
   /** Why this plane was chosen. */
@@ -118,6 +123,17 @@ interface OpenedKeys {
   readonly keys: SaKeys;
   readonly sequences: TunnelSequences;
   readonly softLimit: SoftLimit | undefined;
+}
+
+/** A tunnel that is to stand, and its keys if the configuration gives them. */
+interface WantedTunnel {
+  readonly spec: TunnelSpec;
+  readonly given: OpenedKeys | undefined;
+}
+
+interface TunnelFailure {
+  readonly spec: TunnelSpec;
+  readonly error: SystemError;
 }
 
 /** A socket and the tunnels whose ESP comes in through it. */
@@ -169,7 +185,7 @@ export class UserspaceDataPlane implements DataPlane, KeyedDataPlane {
   async apply(wanted: readonly TunnelSpec[]): Promise<void> {
     const present = [...this.#tunnels.values()].map(({ spec }) => spec);
     const plan = planTunnels(present, wanted);
-    const failures: { spec: TunnelSpec; error: SystemError }[] = [];
+    const failures: TunnelFailure[] = [];
     const trusted: TunnelSpec[] = [];
     for (const spec of plan.add) {
       try {
@@ -181,23 +197,30 @@ export class UserspaceDataPlane implements DataPlane, KeyedDataPlane {
         failures.push({ spec, error });
       }
     }
+    const routes = wanted.flatMap((spec) => spec.routes);
+    // Before any interface is made, and gone only with the last of them.
+    const lacking = routes.length > 0 ? await this.#options.guard.apply(routes) : undefined;
     await this.#remove(plan.remove);
+    if (routes.length === 0) await this.#options.guard.apply(routes);
     const opened = trusted.map((spec) => ({ spec, given: this.#openGivenKeys(spec) }));
     // Reservations are durable before the first packet can use them.
     if (opened.length > 0) this.#options.sequences.sync();
-    const attempt = async (spec: TunnelSpec, step: Promise<void>) => {
-      await step.catch((error: unknown) => {
+    failures.push(...(await this.#add(opened)));
+    for (const spec of plan.change) {
+      await this.#change(spec).catch((error: unknown) => {
         if (!(error instanceof SystemError)) throw error;
         failures.push({ spec, error });
       });
-    };
-    for (const { spec, given } of opened) await attempt(spec, this.#add(spec, given));
-    for (const spec of plan.change) await attempt(spec, this.#change(spec));
+    }
     const [first] = failures;
     // Where not one can stand it is not a tunnel's trouble but ours.
     if (first !== undefined && this.#tunnels.size === 0) throw first.error;
     for (const { spec, error } of failures) {
       this.#tell({ kind: "trouble", tunnel: spec.name, error });
+    }
+    const [some] = wanted;
+    if (lacking !== undefined && some !== undefined) {
+      this.#tell({ kind: "trouble", tunnel: some.name, error: lacking });
     }
   }
 
@@ -266,7 +289,7 @@ export class UserspaceDataPlane implements DataPlane, KeyedDataPlane {
   }
 
   async close(): Promise<void> {
-    await this.#remove([...this.#tunnels.keys()]);
+    await this.apply([]);
     this.#ikeGate?.close();
     for (const { socket, readiness, guard } of this.#carriers.values()) {
       guard.close();
@@ -343,24 +366,56 @@ export class UserspaceDataPlane implements DataPlane, KeyedDataPlane {
     };
   }
 
-  async #add(spec: TunnelSpec, given: OpenedKeys | undefined): Promise<void> {
-    this.#carrier(spec.encapsulation);
-    const tun = openTun(spec.interfaceName);
-    try {
-      const { interfaceIndex } = await this.#options.links.configure(spec);
+  /** Interfaces are configured all at once, which takes much less time. Returns the tunnels that cannot stand. */
+  async #add(wanted: readonly WantedTunnel[]): Promise<TunnelFailure[]> {
+    const { opened, failures } = await this.#openInterfaces(wanted);
+    const outcomes = await this.#configure(opened.map(({ spec }) => spec));
+    for (const [index, { spec, given, tun }] of opened.entries()) {
+      const outcome = outcomes[index];
+      if (outcome?.kind !== "ready") {
+        removeTun(tun);
+        const error = outcome?.error ?? new SystemError("configure a tunnel interface", "ENODEV");
+        failures.push({ spec, error });
+        continue;
+      }
       const tunnel = new UserspaceTunnel({
         spec,
         tun,
-        interfaceIndex,
+        interfaceIndex: outcome.interfaceIndex,
         selectors: new TunnelSelectors(spec),
         police: new AdvertisementPolice(this.#options.advertisements),
       });
       this.#tunnels.set(spec.name, tunnel);
       if (given !== undefined) this.#addAssociations(tunnel, given);
       this.#listen(tunnel);
+    }
+    return failures;
+  }
+
+  async #openInterfaces(wanted: readonly WantedTunnel[]) {
+    const opened: (WantedTunnel & { readonly tun: number })[] = [];
+    const failures: TunnelFailure[] = [];
+    for (const [index, tunnel] of wanted.entries()) {
+      if (index % INTERFACES_A_TURN === INTERFACES_A_TURN - 1) await setImmediate();
+      const { spec } = tunnel;
+      try {
+        this.#carrier(spec.encapsulation);
+        opened.push({ ...tunnel, tun: openTun(spec.interfaceName) });
+      } catch (error) {
+        if (!(error instanceof SystemError)) throw error;
+        failures.push({ spec, error });
+      }
+    }
+    return { opened, failures };
+  }
+
+  async #configure(specs: readonly TunnelSpec[]): Promise<LinkOutcome[]> {
+    if (specs.length === 0) return [];
+    try {
+      return await this.#options.links.configureAll(specs);
     } catch (error) {
-      removeTun(tun);
-      throw error;
+      if (!(error instanceof SystemError)) throw error;
+      return specs.map(() => ({ kind: "failed", error }));
     }
   }
 
@@ -656,7 +711,8 @@ export class UserspaceDataPlane implements DataPlane, KeyedDataPlane {
     if (inner < 0) {
       const reason = refusalOf(inner);
       tunnel.refuse(reason);
-      if (reason === "not-authentic") carrier.guard.note(inbound.spi, tunnel);
+      if (reason === "not-authentic" || reason === "malformed")
+        carrier.guard.note(inbound.spi, tunnel);
       return;
     }
     this.#hear(association, carrier.socket);

@@ -1,7 +1,7 @@
 /** From what stands on a tunnel's interface to what should: the operations, in the order that works. Pure. */
 
-import { formatIpv6Prefix, type Ipv6Address, type Ipv6Prefix } from "../ip/address.ts";
-import type { TunnelSpec } from "../tunnel/tunnel.ts";
+import type { Ipv6Address } from "../ip/address.ts";
+import { formatRoute, type TunnelRoute, type TunnelSpec } from "../tunnel/tunnel.ts";
 import { AddressGenerationMode } from "./link-message.ts";
 
 export interface InterfaceAddress {
@@ -17,19 +17,19 @@ export interface PresentLink {
   /** All its IPv6 addresses. */
   readonly addresses: readonly InterfaceAddress[];
   /** Those routes through it that hometun made. */
-  readonly routes: readonly Ipv6Prefix[];
+  readonly routes: readonly TunnelRoute[];
 }
 
 export type WantedLink = Pick<TunnelSpec, "localAddresses" | "peerLinkLocal" | "routes" | "mtu">;
 
 export type LinkOperation =
-  | { readonly kind: "remove-route"; readonly route: Ipv6Prefix }
+  | { readonly kind: "remove-route"; readonly route: TunnelRoute }
   | { readonly kind: "remove-address"; readonly address: InterfaceAddress }
   /** The MTU, and no link-local address of the kernel's own making. */
   | { readonly kind: "set-link"; readonly mtu: number }
   | { readonly kind: "set-up" }
   | { readonly kind: "add-address"; readonly address: InterfaceAddress }
-  | { readonly kind: "add-route"; readonly route: Ipv6Prefix };
+  | { readonly kind: "add-route"; readonly route: TunnelRoute };
 
 const HOST = 128; // bits
 
@@ -47,12 +47,12 @@ export function planLink(present: PresentLink, wanted: WantedLink): LinkOperatio
   );
   const routes = unique(
     [{ address: wanted.peerLinkLocal, length: HOST }, ...wanted.routes],
-    formatIpv6Prefix,
+    formatRoute,
   );
   const linkStands =
     present.mtu === wanted.mtu && present.addressGenerationMode === AddressGenerationMode.none;
   return [
-    ...missing(present.routes, routes, formatIpv6Prefix).map(
+    ...missing(present.routes, routes, formatRoute).map(
       (route) => ({ kind: "remove-route", route }) as const,
     ),
     ...missing(present.addresses, addresses, addressKey).map(
@@ -63,7 +63,7 @@ export function planLink(present: PresentLink, wanted: WantedLink): LinkOperatio
     ...missing(addresses, present.addresses, addressKey).map(
       (address) => ({ kind: "add-address", address }) as const,
     ),
-    ...missing(routes, present.routes, formatIpv6Prefix).map(
+    ...missing(routes, present.routes, formatRoute).map(
       (route) => ({ kind: "add-route", route }) as const,
     ),
   ];

@@ -21,12 +21,14 @@ import {
 
 const RTMSG = 12; // octets
 const RTM_DST_LEN = 1;
+const RTM_SRC_LEN = 2;
 const RTM_TABLE = 4;
 const RTM_PROTOCOL = 5;
 const RTM_SCOPE = 6;
 const RTM_TYPE = 7;
 const RTM_FLAGS = 8;
 const RTA_DST = 1;
+const RTA_SRC = 2;
 const RTA_OIF = 4;
 const RTA_GATEWAY = 5;
 const RTA_PRIORITY = 6;
@@ -44,6 +46,8 @@ export interface RouteMessage {
   readonly destination: IpAddress;
   /** Bits. */
   readonly destinationLength: number;
+  /** Only packets from there take the route; IPv6, in kernels with IPV6_SUBTREES. Absent: from anywhere. */
+  readonly source?: { readonly address: IpAddress; readonly length: number } | undefined;
   readonly table: number;
   /** Who made the route; `rt_protos` of iproute2. */
   readonly protocol: number;
@@ -64,14 +68,18 @@ export interface RouteMessage {
 export function decodeRouteMessage(payload: Uint8Array): RouteMessage {
   const attributes = decodeAttributes(payload, RTMSG);
   const family = ipFamily(readU8(payload, 0));
-  const destinationLength = readU8(payload, RTM_DST_LEN);
-  if (destinationLength > addressBits(family)) {
-    throw malformed("bad-length", `a prefix of ${destinationLength} bits`);
-  }
+  const prefix = (attribute: number, length: number) => {
+    if (length > addressBits(family)) throw malformed("bad-length", `a prefix of ${length} bits`);
+    const address = addressIn(attributes, attribute, family) ?? unspecifiedAddress(family);
+    return { address, length };
+  };
+  const destination = prefix(RTA_DST, readU8(payload, RTM_DST_LEN));
+  const source = prefix(RTA_SRC, readU8(payload, RTM_SRC_LEN));
   return {
     family,
-    destination: addressIn(attributes, RTA_DST, family) ?? unspecifiedAddress(family),
-    destinationLength,
+    destination: destination.address,
+    destinationLength: destination.length,
+    source: source.length === 0 ? undefined : source,
     table: u32In(attributes, RTA_TABLE) ?? readU8(payload, RTM_TABLE),
     protocol: readU8(payload, RTM_PROTOCOL),
     scope: readU8(payload, RTM_SCOPE),
@@ -86,11 +94,12 @@ export function decodeRouteMessage(payload: Uint8Array): RouteMessage {
 }
 
 export function encodeRouteMessage(message: RouteMessage): Uint8Array {
-  const { family, gateway, preferredSource } = message;
+  const { family, source, gateway, preferredSource } = message;
   const wideTable = message.table > 0xff;
   return header({ ...message, table: wideTable ? TABLE_COMPAT : message.table })
     .u32Attribute(RTA_TABLE, wideTable ? message.table : undefined)
     .attribute(RTA_DST, addressOctets(family, message.destination))
+    .attribute(RTA_SRC, source && addressOctets(family, source.address))
     .attribute(RTA_GATEWAY, gateway && addressOctets(family, gateway))
     .u32Attribute(RTA_PRIORITY, message.metric)
     .u32Attribute(RTA_OIF, message.interfaceIndex)
@@ -114,13 +123,13 @@ export function encodeRoutesQuery(
 function header(
   fields: Pick<
     RouteMessage,
-    "family" | "destinationLength" | "table" | "protocol" | "scope" | "type" | "flags"
+    "family" | "destinationLength" | "source" | "table" | "protocol" | "scope" | "type" | "flags"
   >,
 ): AttributeWriter {
   return new AttributeWriter()
     .u8(fields.family)
     .u8(fields.destinationLength)
-    .u8(0) // length of a source prefix, for routes by source
+    .u8(fields.source?.length ?? 0)
     .u8(0) // type of service
     .u8(fields.table)
     .u8(fields.protocol)

@@ -1,7 +1,12 @@
 /** From the tunnels that stand to the tunnels that are wanted. Pure; data planes carry it out. */
 
 import { formatIpv6Prefix } from "../ip/address.ts";
-import type { SecurityAssociationKeys, TunnelName, TunnelSpec } from "./tunnel.ts";
+import {
+  formatRoute,
+  type SecurityAssociationKeys,
+  type TunnelName,
+  type TunnelSpec,
+} from "./tunnel.ts";
 
 export interface TunnelPlan {
   readonly remove: readonly TunnelName[];
@@ -47,7 +52,7 @@ function detailsOf(spec: TunnelSpec): string {
     spec.peerLinkLocal,
     spec.remotePrefixes.map(formatIpv6Prefix),
     spec.localPrefixes.map(formatIpv6Prefix),
-    spec.routes.map(formatIpv6Prefix),
+    spec.routes.map(formatRoute),
     spec.mtu,
     spec.clampMss,
   ]);

@@ -1,6 +1,11 @@
 /** The model of a tunnel, as configuration, data planes, daemons and status speak of it. */
 
-import type { Ipv4Address, Ipv6Address, Ipv6Prefix } from "../ip/address.ts";
+import {
+  formatIpv6Prefix,
+  type Ipv4Address,
+  type Ipv6Address,
+  type Ipv6Prefix,
+} from "../ip/address.ts";
 
 /** A home's name, unique on a server: letters, digits, `-` and `_`, at most 64. */
 export type TunnelName = string & { readonly __brand: "TunnelName" };
@@ -36,6 +41,11 @@ export interface Endpoint {
   readonly port: number;
 }
 
+/** A route into a tunnel: by destination and, where it has one, for packets from `source` only. */
+export interface TunnelRoute extends Ipv6Prefix {
+  readonly source?: Ipv6Prefix;
+}
+
 /** One wanted tunnel: all that a data plane needs to make it stand. */
 export interface TunnelSpec {
   readonly name: TunnelName;
@@ -50,7 +60,7 @@ export interface TunnelSpec {
   /** What may be the inner destination of packets that come out of the tunnel, besides our addresses. */
   readonly localPrefixes: readonly Ipv6Prefix[];
   /** Routes into the tunnel. */
-  readonly routes: readonly Ipv6Prefix[];
+  readonly routes: readonly TunnelRoute[];
   /** Octets; inner packets, 1,280 or more. */
   readonly mtu: number;
   readonly clampMss: boolean;
@@ -77,4 +87,12 @@ export function requireKeys(spec: TunnelSpec): SaKeys {
 /** The keys that the configuration gives; undefined when they are negotiated. */
 export function givenKeys({ outbound, inbound }: TunnelSpec): SaKeys | undefined {
   return outbound === undefined || inbound === undefined ? undefined : { outbound, inbound };
+}
+
+/** As `ip -6 route` writes it: `::/0 from 2001:db8:a::/48`. */
+export function formatRoute(route: TunnelRoute): string {
+  const destination = formatIpv6Prefix(route);
+  return route.source === undefined
+    ? destination
+    : `${destination} from ${formatIpv6Prefix(route.source)}`;
 }

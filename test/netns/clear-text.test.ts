@@ -12,7 +12,8 @@
 
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Encapsulation } from "../../common/tunnel/tunnel.ts";
-import { type Capture, type CapturedPacket, EtherType } from "../support/capture.ts";
+import type { Capture } from "../support/capture.ts";
+import { describePacket, offerIspIpv6, strayPackets } from "../support/isp-ipv6.ts";
 import { canUseNamespaces, type Running } from "../support/namespace.ts";
 import { Transfer } from "../support/transfer.ts";
 import { daemonsAreBuilt, FAR, type LabHome, SERVER, TunnelLab } from "../support/tunnel-lab.ts";
@@ -34,22 +35,7 @@ describe.skipIf(skipped).each<Encapsulation>(["udp", "esp"])(
     beforeAll(async () => {
       lab = await TunnelLab.build({ homes: [{ name: "alice", encapsulation }] });
       alice = lab.home("alice");
-      // The ISP's own IPv6, on every outer link.
-      await lab.router.run(
-        `sysctl -qw net.ipv6.conf.all.forwarding=1
-       ip addr add 2001:db8:100::ff/64 dev server nodad
-       ip addr add 2001:db8:101::ff/64 dev wan0 nodad
-       ip addr add 2001:db8:102::ff/64 dev wan0b nodad`,
-      );
-      await lab.serverNamespace.run(
-        `ip addr add 2001:db8:100::1/64 dev wan nodad
-       ip -6 route add default via 2001:db8:100::ff metric 4096`,
-      );
-      await alice.namespace.run(
-        `ip addr add 2001:db8:101::7/64 dev wan nodad; ip addr add 2001:db8:102::7/64 dev wan2 nodad
-       ip -6 route add default via 2001:db8:101::ff metric 4096
-       ip -6 route add default via 2001:db8:102::ff metric 8192`,
-      );
+      await offerIspIpv6(lab, alice);
       captures = await Promise.all(lab.outerLinks.map((link) => lab.capture(link)));
       await lab.server.start();
       await alice.client.start();
@@ -107,8 +93,7 @@ describe.skipIf(skipped).each<Encapsulation>(["udp", "esp"])(
     }
 
     it("was IPv6 of the links themselves only", async () => {
-      const packets = (await allPackets()).filter(({ etherType }) => etherType === EtherType.ipv6);
-      expect(packets.filter((packet) => !isOfTheLink(packet)).map(describePacket)).toEqual([]);
+      expect(await strayPackets(captures)).toEqual([]);
     });
 
     it("was ESP in which no octets of the inner packets can be found", async () => {
@@ -146,17 +131,3 @@ it.skipIf(skipped)("the search finds what is in clear", async () => {
     await lab.dispose();
   }
 });
-
-/** Neighbor Discovery and the like, which no router forwards: between link-local addresses, or the ISP's own. */
-function isOfTheLink({ octets }: CapturedPacket): boolean {
-  const source = Buffer.from(octets.subarray(8, 24)).toString("hex");
-  const destination = Buffer.from(octets.subarray(24, 40)).toString("hex");
-  const isLinkScope = (address: string) =>
-    /^fe[89ab]/.test(address) || address.startsWith("ff02") || /^0{32}$/.test(address);
-  const isIsps = (address: string) => /^20010db8010[012]0000/.test(address);
-  return [source, destination].every((address) => isLinkScope(address) || isIsps(address));
-}
-
-function describePacket({ etherType, octets }: CapturedPacket): string {
-  return `${etherType.toString(16)} ${Buffer.from(octets.subarray(0, 64)).toString("hex")}`;
-}

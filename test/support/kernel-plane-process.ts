@@ -5,6 +5,7 @@
 
 import { createInterface } from "node:readline";
 import { KernelDataPlane } from "../../common/adapters/kernel-data-plane.ts";
+import { LeakGuard } from "../../common/adapters/leak-guard.ts";
 import { RouteSocket } from "../../common/adapters/netlink-socket.ts";
 import { SequenceFile } from "../../common/adapters/sequence-file.ts";
 import { openTunnelLinks } from "../../common/adapters/tunnel-link.ts";
@@ -55,6 +56,7 @@ async function carryOut(order: Order): Promise<unknown> {
         xfrm: new XfrmSocket(),
         routes,
         links: openTunnelLinks(routes),
+        guard: new LeakGuard(routes, order.owner),
         sequences: new SequenceFile(`${order.directory}/sequence-numbers`),
         now: () => performance.now() as Instant,
       });

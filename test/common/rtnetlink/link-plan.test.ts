@@ -82,6 +82,15 @@ describe("planLink", () => {
     ]);
   });
 
+  it("tells routes apart by their source", () => {
+    const source = parseIpv6Prefix("2001:db8:1::/48");
+    const own = { ...parseIpv6Prefix("::/0"), source };
+    const both = { ...wanted, routes: [...wanted.routes, own] };
+    expect(planLink(complete, both)).toEqual([{ kind: "add-route", route: own }]);
+    const standing = { ...complete, routes: [...complete.routes, own] };
+    expect(planLink(standing, wanted)).toEqual([{ kind: "remove-route", route: own }]);
+  });
+
   it("removes an address the kernel generated before it was forbidden to", () => {
     const generated = { address: parseIpv6("fe80::1234:5678:9abc:def0"), prefixLength: 64 };
     const present = { ...complete, addresses: [...complete.addresses, generated] };

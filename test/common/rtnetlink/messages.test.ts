@@ -6,7 +6,7 @@
 import fc from "fast-check";
 import { describe, expect, it, test } from "vitest";
 import { MalformedError } from "../../../common/errors.ts";
-import { parseIpv4, parseIpv6 } from "../../../common/ip/address.ts";
+import { parseIpv4, parseIpv6, parseIpv6Prefix } from "../../../common/ip/address.ts";
 import { decodeAcknowledgement } from "../../../common/rtnetlink/acknowledgement.ts";
 import { AddressFamily } from "../../../common/rtnetlink/address-family.ts";
 import {
@@ -178,6 +178,24 @@ describe("route messages", () => {
         "0800 0600 e8030000  0800 0400 02000000",
       ),
       message: { ...tunnelRoute, destination: parseIpv6("::"), destinationLength: 0 },
+    },
+    {
+      name: "ip -6 route add unreachable default from 2001:db8:a::/48 metric 2001 proto 104",
+      wire: hex(
+        "0a 00 30 00 fe 68 00 07 00000000",
+        "1400 0100 00000000 00000000 00000000 00000000",
+        "1400 0200 20010db8 000a0000 00000000 00000000", // RTA_SRC
+        "0800 0600 d1070000",
+      ),
+      message: {
+        ...tunnelRoute,
+        destination: parseIpv6("::"),
+        destinationLength: 0,
+        source: parseIpv6Prefix("2001:db8:a::/48"),
+        type: RouteType.unreachable,
+        metric: 2001,
+        interfaceIndex: undefined,
+      },
     },
     {
       name: "ip -6 route add 2001:db8::/32 dev ht0 via 2001:db8:9::1",
