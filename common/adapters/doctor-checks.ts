@@ -87,7 +87,7 @@ function kernelFix({ code }: SystemError): string | undefined {
       return "modprobe xfrm_user esp4";
     case "ENOSYS":
     case "ENOENT":
-      return "modprobe esp4 gcm authenc authencesn";
+      return "modprobe gcm seqiv authenc authencesn echainiv";
     default:
       return undefined;
   }

@@ -23,7 +23,6 @@ const HINTS: Readonly<Record<string, string>> = {
   ...PERMISSION_HINTS,
   EPROTONOSUPPORT: "this kernel has no NETLINK_XFRM (CONFIG_XFRM_USER); modprobe xfrm_user",
   EAFNOSUPPORT: "this kernel has no netlink",
-  ENOSYS: "the kernel lacks the cipher, or ESP (modprobe esp4)",
   ENOBUFS: "the kernel is out of memory",
 };
 
