@@ -13,7 +13,7 @@ import {
   type Uplink,
 } from "../test/support/tunnel-lab.ts";
 import type { SoakKeys } from "./crash-soak.ts";
-import { type Memory, memoryOf, REPORTING } from "./memory.ts";
+import { type EngineMode, type Memory, memoryOf, reporting } from "./memory.ts";
 import { median } from "./numbers.ts";
 import { SeededRandom } from "./random.ts";
 
@@ -39,6 +39,8 @@ export interface ChangeSoakOptions {
   readonly warmUp?: number;
   readonly seed: number;
   readonly keys: SoakKeys;
+  /** Compiling unless given. */
+  readonly engine?: EngineMode;
   /** Ends it before that. */
   readonly signal?: AbortSignal;
   /** Hears of each change, those of the warm-up included. */
@@ -61,12 +63,12 @@ export function growth(samples: readonly Memory[], what: keyof Memory): number {
 
 /** Throws when a change is not confirmed. */
 export async function soakChanges(options: ChangeSoakOptions): Promise<ChangeSoakOutcome> {
-  const { count, warmUp = WARM_UP, keys, seed, signal, onChange } = options;
+  const { count, warmUp = WARM_UP, engine = "compiling", keys, seed, signal, onChange } = options;
   const home: HomeOptions =
     keys === "ikev2"
       ? { name: "alice", ikev2: "psk", rekeyPackets: REKEY_PACKETS }
       : { name: "alice", encapsulation: "udp" };
-  const lab = await TunnelLab.build({ homes: [home], server: SERVER, node: REPORTING });
+  const lab = await TunnelLab.build({ homes: [home], server: SERVER, node: reporting(engine) });
   try {
     const soak = new ChangeSoak(lab, new SeededRandom(seed));
     await soak.begin();

@@ -27,6 +27,8 @@ export interface FloodSoakOptions {
   readonly rate: number;
   /** Of each kind. */
   readonly seconds: number;
+  /** Whether to find out what the generator can send at all. */
+  readonly measuresCeiling?: boolean;
   readonly onFlood?: (result: FloodResult) => void;
 }
 
@@ -35,7 +37,7 @@ export interface FloodResult {
   /** Packets a second that really went out. */
   readonly rate: number;
   /** What the generator can send a second of these, through the same links, where nobody takes them. */
-  readonly ceiling: number;
+  readonly ceiling: number | undefined;
   /** Packets a second that the kernel threw away unread, as the server counts them. */
   readonly shed: number;
   /** Part of the echoes that were not answered: over UDP to a home with negotiated keys, over protocol 50 from another. */
@@ -46,7 +48,7 @@ export interface FloodResult {
   readonly load: number;
 }
 
-export async function soakFlood(options: FloodSoakOptions): Promise<readonly FloodResult[]> {
+export async function soakFlood(options: FloodSoakOptions): Promise<FloodResult[]> {
   const { kinds = FLOOD_KINDS, onFlood } = options;
   const lab = await TunnelLab.open({
     homes: [
@@ -76,14 +78,17 @@ async function floodOnce(
     readonly kind: FloodKind;
     readonly rate: number;
     readonly seconds: number;
+    readonly measuresCeiling?: boolean;
     /** Where the home that moves goes. */
     readonly host: number;
   },
 ): Promise<FloodResult> {
-  const { kind, rate, seconds, host } = plan;
+  const { kind, rate, seconds, measuresCeiling = false, host } = plan;
   const [alice, bob] = [lab.home("alice"), lab.home("bob")];
   const spi = await spiFor(lab, kind);
-  const ceiling = await flood(lab.stranger, { ...CEILING, kind, to: SINK, spi });
+  const ceiling = measuresCeiling
+    ? await flood(lab.stranger, { ...CEILING, kind, to: SINK, spi })
+    : undefined;
   const shedBefore = await shedBy(lab);
   let begun = () => {};
   const beginning = new Promise<void>((resolve) => {

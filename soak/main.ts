@@ -3,7 +3,8 @@
  *
  *     npm run soak -- crashes [COUNT] [--keys ikev2|manual] [--seed NUMBER] [--at-once NUMBER]
  *     npm run soak -- changes [COUNT] [--keys ikev2|manual] [--seed NUMBER] [--warm-up COUNT]
- *     npm run soak -- flood [SECONDS] [--rate NUMBER]
+ *                            [--engine compiling|interpreting]
+ *     npm run soak -- flood [SECONDS] [--rate NUMBER] [--kinds KIND...]
  *
  * SIGINT or SIGTERM to this process alone ends the first two of them early, and what was seen until then is judged.
  * Needs root, for network namespaces. Ends with status 0 when all held, else 1.
@@ -12,12 +13,13 @@
 import { randomInt } from "node:crypto";
 import { Command, InvalidArgumentError, Option } from "commander";
 import { formatCount, formatDuration, formatOctets } from "../common/text/units.ts";
+import { FLOOD_KINDS, type FloodKind } from "../test/support/flood.ts";
 import { canUseNamespaces } from "../test/support/namespace.ts";
 import { daemonsAreBuilt } from "../test/support/tunnel-lab.ts";
 import { type ChangeSoakOutcome, growth, soakChanges, WARM_UP } from "./change-soak.ts";
 import { type CrashSoakOutcome, deathsOf, type SoakKeys, soakCrashes } from "./crash-soak.ts";
 import { type FloodResult, soakFlood } from "./flood-soak.ts";
-import type { Memory } from "./memory.ts";
+import type { EngineMode, Memory } from "./memory.ts";
 import { median, quantile } from "./numbers.ts";
 import { Progress } from "./progress.ts";
 
@@ -66,11 +68,16 @@ program
   .description("changes one home's address, and watches what the daemons keep in memory")
   .argument("[count]", "changes after the warm-up", wholeNumber, 10_000)
   .addOption(keys())
+  .addOption(
+    new Option("--engine <mode>", "how Node runs the daemons")
+      .choices(["compiling", "interpreting"])
+      .default("compiling"),
+  )
   .option("--warm-up <count>", "changes before memory is looked at", wholeNumber, WARM_UP)
   .option("--seed <number>", "repeats the choices of another run", wholeNumber, randomInt(2 ** 31))
-  .action(async (count: number, options: { keys: SoakKeys; seed: number; warmUp: number }) => {
-    const { keys, seed, warmUp } = options;
-    say(`${count} changes after ${warmUp}, keys ${keys}, seed ${seed}`);
+  .action(async (count: number, options: ChangeOptions) => {
+    const { keys, seed, warmUp, engine } = options;
+    say(`${count} changes after ${warmUp}, ${engine}, keys ${keys}, seed ${seed}`);
     const progress = new Progress("changes", warmUp + count);
     let worst = 0;
     const outcome = await soakChanges({
@@ -95,11 +102,24 @@ program
   .description("sends bad packets of every kind to the server while homes carry traffic")
   .argument("[seconds]", "of each kind", wholeNumber, 10)
   .option("--rate <number>", "packets a second", wholeNumber, 100_000)
-  .action(async (seconds: number, { rate }: { rate: number }) => {
-    say(`${formatCount(rate)} bad packets a second, ${seconds} s of each kind`);
-    const results = await soakFlood({ rate, seconds, onFlood: tellFlood });
+  .addOption(new Option("--kinds <kind...>", "not all").choices(FLOOD_KINDS))
+  .action(async (seconds: number, options: { rate: number; kinds?: readonly FloodKind[] }) => {
+    say(`${formatCount(options.rate)} bad packets a second, ${seconds} s of each kind`);
+    const results = await soakFlood({
+      ...options,
+      seconds,
+      measuresCeiling: true,
+      onFlood: tellFlood,
+    });
     if (results.some(({ loss }) => Math.max(loss.udp, loss.esp) >= MOST_LOSS)) process.exitCode = 1;
   });
+
+interface ChangeOptions {
+  readonly keys: SoakKeys;
+  readonly engine: EngineMode;
+  readonly warmUp: number;
+  readonly seed: number;
+}
 
 if (canUseNamespaces({ tun: true }) && daemonsAreBuilt()) {
   await program.parseAsync();
@@ -176,7 +196,7 @@ function tellFlood(result: FloodResult): void {
   const { kind, rate, ceiling, shed, loss, confirmedInMs, load } = result;
   const perSecond = (count: number) => `${formatCount(Math.round(count))}/s`;
   say(
-    `${kind}: ${perSecond(rate)} of ${perSecond(ceiling)} that can be sent, ${perSecond(shed)} shed; lost ${percent(loss.udp)} over UDP, ${percent(loss.esp)} over protocol 50; ` +
+    `${kind}: ${perSecond(rate)} of ${perSecond(ceiling ?? 0)} that can be sent, ${perSecond(shed)} shed; lost ${percent(loss.udp)} over UDP, ${percent(loss.esp)} over protocol 50; ` +
       `a move confirmed in ${formatDuration(confirmedInMs)}; server ${Math.round(100 * load)} % of a processor`,
   );
 }

@@ -8,12 +8,25 @@ const REPORTER = resolve(import.meta.dirname, "../bench/heap-report.mjs");
 
 /** A tenth of the usual: what will be compiled is compiled sooner, so that it is not taken for something that grows. */
 const INTERRUPT_BUDGET = 6_758;
+const ENGINES = {
+  compiling: [`--interrupt-budget=${INTERRUPT_BUDGET}`],
+  interpreting: [
+    ...["--no-opt", "--no-maglev", "--no-sparkplug"],
+    // What it learns of a function it learns at the first call, and keeps.
+    ...["--no-lazy-feedback-allocation", "--no-flush-bytecode"],
+  ],
+} as const;
+
+/**
+ * How the engine runs a daemon. One that compiles as it goes has more and more machine code in its memory, for hours; one
+ * that only interprets has nothing there but what the program keeps.
+ */
+export type EngineMode = keyof typeof ENGINES;
+
 /** Arguments for Node that make a daemon report. */
-export const REPORTING = [
-  "--expose-gc",
-  `--interrupt-budget=${INTERRUPT_BUDGET}`,
-  ...["--import", REPORTER],
-] as const;
+export function reporting(engine: EngineMode): readonly string[] {
+  return ["--expose-gc", ...ENGINES[engine], "--import", REPORTER];
+}
 
 /** Octets. */
 export interface Memory {
@@ -32,7 +45,7 @@ interface Report {
   readonly code: number;
 }
 
-/** Of a daemon that was started with `REPORTING`, and with `file` as its HEAP_REPORT. */
+/** Of a daemon that was started with `reporting`, and with `file` as its HEAP_REPORT. */
 export async function memoryOf(running: Running, file: string): Promise<Memory> {
   await rm(file, { force: true });
   running.kill("SIGUSR2");

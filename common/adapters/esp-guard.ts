@@ -30,6 +30,33 @@ interface Watched {
   /** They do, so that address is no better than others. */
   isSpoofed: boolean;
   exempt: number;
+  readonly unseen: Unseen;
+}
+
+/** How many packets the filter drops for each that it lets through by chance. */
+class Unseen {
+  readonly #socket: EspSocket;
+  #perSeen = 0;
+  /** For what comes after the socket has been emptied once more: what waits in it passed the filter as it was. */
+  #next: { readonly perSeen: number; readonly drains: number } | undefined;
+
+  constructor(socket: EspSocket) {
+    this.#socket = socket;
+  }
+
+  /** The filter lets packets through with this chance now. */
+  expect(chance: number): void {
+    this.#next = { perSeen: 1 / chance - 1, drains: this.#socket.drains };
+  }
+
+  /** For the packet that is being handed over. */
+  get perSeen(): number {
+    if (this.#next !== undefined && this.#socket.drains > this.#next.drains) {
+      this.#perSeen = this.#next.perSeen;
+      this.#next = undefined;
+    }
+    return this.#perSeen;
+  }
 }
 
 export class EspGuard {
@@ -41,14 +68,14 @@ export class EspGuard {
   readonly #strays = new StrangerThrottle(STRAY_LIMIT);
   /** The kernel drops strays, and knows all our SPIs. */
   #isLookingUp = false;
-  /** Strays that the filter drops for each that it lets through. */
-  #unseenPerStray = 0;
+  readonly #unseenStrays: Unseen;
   #timer: NodeJS.Timeout | undefined;
   #shed = 0;
 
   /** `known`: the SPIs that we receive with. */
   constructor(socket: EspSocket, known: () => Iterable<number>, now: () => Instant) {
     this.#socket = socket;
+    this.#unseenStrays = new Unseen(socket);
     this.#known = known;
     this.#now = now;
     socket.onKeepalive = () => this.stray();
@@ -62,7 +89,7 @@ export class EspGuard {
   /** The packet that the socket is handing over bears an SPI that nobody knows, or none. */
   stray(): void {
     const now = this.#now();
-    if (this.#isLookingUp) this.#shed += this.#unseenPerStray;
+    if (this.#isLookingUp) this.#shed += this.#unseenStrays.perSeen;
     this.#strays.admit(now);
     this.#reviewSoon(this.#strays, now);
   }
@@ -84,7 +111,7 @@ export class EspGuard {
     const { sourceAddress } = this.#socket;
     if (sourceAddress === watched.observed.observedAddress) watched.claims += 1;
     const isExempt = watched.exempt !== 0 && addressNumber(sourceAddress) === watched.exempt;
-    if (!isExempt) this.#shed += 1 / watched.throttle.share - 1;
+    if (!isExempt) this.#shed += watched.unseen.perSeen;
     this.#reviewSoon(watched.throttle, now);
   }
 
@@ -95,7 +122,8 @@ export class EspGuard {
   #watch(spi: number, observed: Observed): Watched | undefined {
     if (this.#watched.size >= MOST_GUARDED) return undefined;
     const throttle = new StrangerThrottle(LIMIT);
-    const watched = { throttle, observed, count: 0, claims: 0, isSpoofed: false, exempt: 0 };
+    const none = { count: 0, claims: 0, isSpoofed: false, exempt: 0 };
+    const watched = { ...none, throttle, observed, unseen: new Unseen(this.#socket) };
     this.#watched.set(spi, watched);
     return watched;
   }
@@ -131,6 +159,7 @@ export class EspGuard {
   #reviewWatched(watched: Watched, now: Instant): boolean {
     const { throttle, observed, count, claims, exempt } = watched;
     const hasChanged = throttle.review(now);
+    if (hasChanged) watched.unseen.expect(throttle.share);
     if (2 * claims > count) watched.isSpoofed = true;
     watched.count = 0;
     watched.claims = 0;
@@ -141,7 +170,7 @@ export class EspGuard {
   #lookUp(): StraySpis | undefined {
     if (!this.#isLookingUp) return undefined;
     const { share } = this.#strays;
-    this.#unseenPerStray = 1 / strayChance({ known: this.#known(), share }) - 1;
+    this.#unseenStrays.expect(strayChance({ known: this.#known(), share }));
     return { known: this.#known(), share };
   }
 

@@ -84,6 +84,8 @@ export class EspSocket {
   /** Outer source of the packet that `receive` is handing over, as it lies in memory. */
   sourceFamilyAndPort = 0;
   sourceAddress = 0;
+  /** How often there was nothing left to read. */
+  drains = 0;
   /** Hears of what is behind a non-ESP marker: its octets, marker included, and whence they came. */
   onNotEsp: ((datagram: Uint8Array, source: Endpoint) => void) | undefined;
   /** Hears of each keepalive, which says nothing: of too many. */
@@ -154,6 +156,7 @@ export class EspSocket {
       else
         this.#split(offset, length, vector.receivedControl(index, IPPROTO_UDP, UDP_GRO), listener);
     }
+    if (count < vector.count) this.drains += 1;
     return Math.max(count, 0);
   }
 
