@@ -28,7 +28,7 @@ const PATIENCE_MS = 1_500_000;
 const MOVES = 100;
 const ADDRESSES = ["192.0.2.7", "192.0.2.8"] as const;
 const ROUNDS = 3;
-const SECONDS = 2;
+const SECONDS = 3;
 /** What is given back while nobody asks for memory counts as all of it so long after the last of it, milliseconds. */
 const MEMORY_SETTLES_MS = 2_000;
 

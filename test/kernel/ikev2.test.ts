@@ -3,6 +3,8 @@
  * kernel, alice in hers, bob in userspace.
  */
 
+import { readFile, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Namespace } from "../support/namespace.ts";
 import { daemonsAreBuilt, FAR, homeIn, type LabHome, TunnelLab } from "../support/tunnel-lab.ts";
@@ -50,7 +52,7 @@ describe.skipIf(!canUseXfrmInterfaces() || !daemonsAreBuilt())("keys by IKEv2", 
   });
 
   it("lose no packet while they are renewed under load", async () => {
-    for (const home of [alice, bob]) {
+    const lossless = async (home: LabHome) => {
       const before = (await home.client.status()).keys?.rekeys ?? 0;
       const ping = ["ping", "-n", "-q", "-c", "400", "-i", "0.05", home.address];
       expect(await lab.far.run(ping)).toContain("400 received");
@@ -59,7 +61,8 @@ describe.skipIf(!canUseXfrmInterfaces() || !daemonsAreBuilt())("keys by IKEv2", 
       // Those that went through states that are gone are counted too.
       expect(traffic.receivedPackets).toBeGreaterThanOrEqual(400);
       expect(traffic.sentPackets).toBeGreaterThanOrEqual(400);
-    }
+    };
+    await Promise.all([alice, bob].map(lossless));
   });
 
   it("follow an address that changes", async () => {
@@ -71,6 +74,23 @@ describe.skipIf(!canUseXfrmInterfaces() || !daemonsAreBuilt())("keys by IKEv2", 
     await alice.reachesFar();
     await alice.client.until(({ keys }) => keys?.associations.length === 1);
     expect(await spis(alice.namespace)).toHaveLength(2);
+  });
+
+  it("lose no packet while another home goes and comes with the configuration", async () => {
+    const file = join(lab.directory, "server", "homes", "bob.toml");
+    const text = await readFile(file);
+    const received = async () => (await alice.atServer(lab.server)).traffic.receivedPackets;
+    const before = await received();
+    const ping = alice.namespace.run(["ping", "-n", "-q", "-c", "50", "-i", "0.2", FAR]);
+    await rm(file);
+    lab.server.running.kill("SIGHUP");
+    await lab.server.until(({ homes }) => homes.length === 1);
+    await writeFile(file, text, { mode: 0o600 });
+    lab.server.running.kill("SIGHUP");
+    await lab.server.until(({ homes }) => homes.length === 2);
+    expect(await ping).toContain("50 received");
+    expect(await received()).toBeGreaterThanOrEqual(before + 50);
+    await bob.reachesFar();
   });
 
   it("are others when a home begins anew, and nothing of the old ones stays", async () => {
