@@ -36,7 +36,7 @@ export default defineConfig({
           fileParallelism: false,
           // It may run in an emulated machine.
           testTimeout: minutes(5),
-          hookTimeout: minutes(2),
+          hookTimeout: minutes(7),
         },
       },
     ],
