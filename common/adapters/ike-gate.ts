@@ -4,6 +4,7 @@
  * out those who have an IKE SA.
  */
 
+import { ExchangeType, HEADER_LENGTH, HeaderOffset } from "../ikev2/wire/header.ts";
 import type { Instant } from "../time.ts";
 import { StrangerThrottle } from "../tunnel/stranger-throttle.ts";
 import type { EspSocket } from "./linux/esp-socket.ts";
@@ -13,20 +14,23 @@ const UNKNOWN_LIMIT = { rate: 300, burst: 300 };
 const REST_LIMIT = { rate: 2_000, burst: 2_000 };
 const REVIEW_MS = 200;
 
-const MARKER_LENGTH = 4;
-const RESPONDER_SPI = MARKER_LENGTH + 8;
-const EXCHANGE = MARKER_LENGTH + 18;
-const HEADER_LENGTH = 28;
-const IKE_SA_INIT = 34;
+const MARKER_LENGTH = 4; // octets, RFC 3948 section 2.2
+const RESPONDER_SPI = MARKER_LENGTH + HeaderOffset.responderSpi;
+const EXCHANGE = MARKER_LENGTH + HeaderOffset.exchange;
+
+/** What a gate needs of the socket behind it. */
+export type GatedSocket = Pick<EspSocket, "shareIke"> & {
+  readonly received: Pick<EspSocket["received"], "octets" | "view">;
+};
 
 export class IkeGate {
-  readonly #socket: EspSocket;
+  readonly #socket: GatedSocket;
   readonly #now: () => Instant;
   readonly #unknown = new StrangerThrottle(UNKNOWN_LIMIT);
   readonly #rest = new StrangerThrottle(REST_LIMIT);
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(socket: EspSocket, now: () => Instant) {
+  constructor(socket: GatedSocket, now: () => Instant) {
     this.#socket = socket;
     this.#now = now;
   }
@@ -36,7 +40,7 @@ export class IkeGate {
     if (length < MARKER_LENGTH + HEADER_LENGTH) return false;
     const { octets, view } = this.#socket.received;
     const isUnknown =
-      octets[offset + EXCHANGE] === IKE_SA_INIT &&
+      octets[offset + EXCHANGE] === ExchangeType.ikeSaInit &&
       view.getUint32(offset + RESPONDER_SPI) === 0 &&
       view.getUint32(offset + RESPONDER_SPI + 4) === 0;
     this.#timer ??= setTimeout(() => this.#review(), REVIEW_MS).unref();

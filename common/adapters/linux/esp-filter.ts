@@ -6,6 +6,7 @@
  * short for an SPI: usually they are let through, to be counted.
  */
 
+import { ExchangeType, HeaderOffset } from "../../ikev2/wire/header.ts";
 import { filterProgram, type Instruction } from "./packet-filter.ts";
 import type { Slab } from "./slab.ts";
 
@@ -42,12 +43,11 @@ const DROP: Instruction = [RETURN, 0, 0, 0];
 const PAYLOAD = 8;
 const SPI_LENGTH = 4;
 const IKE = PAYLOAD + SPI_LENGTH; // behind the non-ESP marker
-const RESPONDER_SPI = IKE + 8;
-const VERSION = IKE + 17;
-const EXCHANGE = IKE + 18;
-const LENGTH = IKE + 24;
+const RESPONDER_SPI = IKE + HeaderOffset.responderSpi;
+const VERSION = IKE + HeaderOffset.version;
+const EXCHANGE = IKE + HeaderOffset.exchange;
+const LENGTH = IKE + HeaderOffset.length;
 const IKE_VERSION_2 = 0x20;
-const IKE_SA_INIT = 34;
 const LARGEST = 65_535;
 
 /** Which parts of IKE shall be let through, each more than 0 and at most 1. */
@@ -101,7 +101,7 @@ export function udpFilter({ unknown, rest }: IkeShares, plan: EspFilterPlan): Sl
     [LOAD_WORD, 0, 0, LENGTH],
     [JUMP_IF_GREATER, 11, 0, LARGEST],
     [LOAD_OCTET, 0, 0, EXCHANGE],
-    [JUMP_IF_EQUAL, 0, 6, IKE_SA_INIT],
+    [JUMP_IF_EQUAL, 0, 6, ExchangeType.ikeSaInit],
     [LOAD_WORD, 0, 0, RESPONDER_SPI],
     [JUMP_IF_EQUAL, 0, 4, 0],
     [LOAD_WORD, 0, 0, RESPONDER_SPI + 4],

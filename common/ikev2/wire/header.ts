@@ -9,6 +9,9 @@ export const HEADER_LENGTH = 28;
 /** Octets. */
 export const IKE_SPI_LENGTH = 8;
 
+/** Of what is looked at before a message is read; octets. */
+export const HeaderOffset = { responderSpi: 8, version: 17, exchange: 18, length: 24 } as const;
+
 /** RFC 7296 section 3.1. Values we do not know stay numbers. */
 export const ExchangeType = {
   ikeSaInit: 34,
