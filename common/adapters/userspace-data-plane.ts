@@ -9,7 +9,7 @@
  * homes need no more of them than one.
  */
 
-import { setImmediate } from "node:timers/promises";
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { SystemError } from "../errors.ts";
 import { InboundSa, OutboundSa, refusalOf } from "../esp/security-association.ts";
 import type { OpenTransform } from "../esp/transform.ts";
@@ -396,7 +396,7 @@ export class UserspaceDataPlane implements DataPlane, KeyedDataPlane {
     const opened: (WantedTunnel & { readonly tun: number })[] = [];
     const failures: TunnelFailure[] = [];
     for (const [index, tunnel] of wanted.entries()) {
-      if (index % INTERFACES_A_TURN === INTERFACES_A_TURN - 1) await setImmediate();
+      if (index % INTERFACES_A_TURN === INTERFACES_A_TURN - 1) await nextTurn();
       const { spec } = tunnel;
       try {
         this.#carrier(spec.encapsulation);
