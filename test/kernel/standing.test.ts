@@ -7,7 +7,7 @@ import { readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Capture } from "../support/capture.ts";
-import { eventually, type Namespace } from "../support/namespace.ts";
+import { eventually, type Namespace, PATIENCE_MS } from "../support/namespace.ts";
 import { daemonsAreBuilt, FAR, type LabHome, SERVER, TunnelLab } from "../support/tunnel-lab.ts";
 import { canUseXfrmInterfaces, runsUntried } from "../support/xfrm.ts";
 
@@ -135,6 +135,31 @@ describe.skipIf(!canUseXfrmInterfaces() || !daemonsAreBuilt())("tunnels in the k
     await alice.isReachedFrom();
     expect(await states(server)).toBe(before);
   });
+
+  it.skipIf(!runsUntried)(
+    "have it again when the kernel's word of its end was lost among too many others",
+    async () => {
+      const daemon = lab.server.running;
+      const batch = join(lab.directory, "changes");
+      const changes = Array.from({ length: 12_000 }, (_, index) => `link set lo alias ${index}`);
+      await writeFile(batch, changes.join("\n"));
+      const overruns = async () => {
+        const sockets = (await server.run("cat /proc/net/netlink")).trim().split("\n").slice(1);
+        return sockets.reduce((sum, line) => sum + Number(line.trim().split(/\s+/)[8]), 0);
+      };
+      const before = await overruns();
+      daemon.kill("SIGSTOP");
+      try {
+        await server.run(["ip", "-batch", batch], { timeoutMs: PATIENCE_MS });
+        await server.run("ip link del ht-alice");
+        expect(await overruns()).toBeGreaterThan(before);
+      } finally {
+        daemon.kill("SIGCONT");
+      }
+      await eventually(() => server.run("ip link show ht-alice").catch(() => undefined));
+      await alice.isReachedFrom();
+    },
+  );
 
   it.skipIf(!runsUntried)(
     "come and go with the configuration, and the others notice nothing",

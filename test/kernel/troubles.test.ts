@@ -2,11 +2,31 @@
 
 import { readFile, writeFile } from "node:fs/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { Finding } from "../../common/doctor/finding.ts";
 import { eventually } from "../support/namespace.ts";
 import { daemonsAreBuilt, SERVER_PROGRAM, TunnelLab } from "../support/tunnel-lab.ts";
-import { canUseXfrmInterfaces } from "../support/xfrm.ts";
+import { canUseXfrmInterfaces, runsUntried } from "../support/xfrm.ts";
 
 const MODPROBE = "/proc/sys/kernel/modprobe";
+const MODULES = [
+  {
+    module: "xfrm_interface",
+    error: /xfrm interface.*EOPNOTSUPP.*module xfrm_interface/,
+    fix: "modprobe xfrm_interface",
+  },
+  {
+    module: "esp4",
+    error: /IPsec with aes-gcm-128.*EPROTONOSUPPORT.*module esp4/,
+    fix: "modprobe xfrm_user esp4",
+  },
+  // It counts the initialization vectors of AES-GCM.
+  {
+    module: "seqiv",
+    error: /IPsec with aes-gcm-128.*(ENOENT|ENOSYS).*lacks the cipher/,
+    fix: "modprobe gcm seqiv",
+  },
+] as const;
+const isRun = ({ module }: { module: string }) => module === "xfrm_interface" || runsUntried;
 /** Where the harness unpacks the tree. Modules of a machine that others use are left alone. */
 const isGuest = process.cwd() === "/hometun";
 
@@ -44,34 +64,53 @@ describe.skipIf(!canUseXfrmInterfaces() || !daemonsAreBuilt())("the kernel's dat
     expect(daemon.stderr).toMatch(/EPERM.*CAP_NET_ADMIN/);
   });
 
-  describe.skipIf(!isGuest)("without the module xfrm_interface", () => {
+  describe.skipIf(!isGuest)("without", () => {
     let modprobe: string;
 
     beforeAll(async () => {
+      await lab.serverNamespace.run("modprobe xfrm_user");
       modprobe = await readFile(MODPROBE, "utf8");
       await writeFile(MODPROBE, "/bin/false");
-      // Namespaces of tests before this one may still be on their way out.
-      await eventually(() =>
-        lab.serverNamespace.run("rmmod xfrm_interface && echo gone").catch(() => undefined),
-      );
     });
 
     afterAll(async () => {
       await writeFile(MODPROBE, modprobe);
     });
 
-    it("ends the daemon that was told to use it, with a line that says how to mend it", async () => {
-      const daemon = run(kernel);
-      expect((await daemon.exited).code).not.toBe(0);
-      expect(daemon.stderr).toMatch(/xfrm interface.*EOPNOTSUPP.*module xfrm_interface/);
-    });
+    describe.each(MODULES.filter(isRun))("the module $module", ({ module, error, fix }) => {
+      beforeAll(async () => {
+        // What tests before this one have made of it may still be on its way out.
+        const unload = `! grep -q "^${module} " /proc/modules || rmmod ${module}; echo gone`;
+        await eventually(() => lab.serverNamespace.run(unload).catch(() => undefined));
+      });
 
-    it("is not chosen by auto, which tells why", async () => {
-      const daemon = run(auto);
-      const status = await lab.server.until(({ dataPlane }) => dataPlane.kind === "userspace");
-      expect(status.dataPlane.reason).toMatch(/xfrm_interface/);
-      daemon.kill("SIGTERM");
-      expect((await daemon.exited).code).toBe(0);
+      afterAll(async () => {
+        await lab.serverNamespace.run(`modprobe ${module}`);
+      });
+
+      it("ends the daemon that was told to use it, with a line that says what is missing", async () => {
+        const daemon = run(kernel);
+        expect((await daemon.exited).code).not.toBe(0);
+        expect(daemon.stderr).toMatch(error);
+      });
+
+      it("is found by the doctor, who says how to mend it", async () => {
+        const doctor = ["doctor", "--json", "-c", kernel];
+        const running = lab.serverNamespace.spawn([process.execPath, SERVER_PROGRAM, ...doctor]);
+        expect((await running.exited).code).not.toBe(0);
+        const findings = JSON.parse(running.stdout) as Finding[];
+        const finding = findings.find(({ subject }) => subject === "kernel data plane");
+        expect(finding?.verdict).toBe("fail");
+        expect(finding?.fix).toContain(fix);
+      });
+
+      it("is not chosen by auto, which tells why", async () => {
+        const daemon = run(auto);
+        const status = await lab.server.until(({ dataPlane }) => dataPlane.kind === "userspace");
+        expect(status.dataPlane.reason).toMatch(error);
+        daemon.kill("SIGTERM");
+        expect((await daemon.exited).code).toBe(0);
+      });
     });
   });
 });
