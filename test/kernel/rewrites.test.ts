@@ -18,7 +18,7 @@ import { SEQUENCE_SKIP } from "../../common/xfrm/plan.ts";
 import { Capture, type CapturedEsp } from "../support/capture.ts";
 import type { Order } from "../support/kernel-plane-process.ts";
 import { Lab, type Namespace, type Running } from "../support/namespace.ts";
-import { canUseXfrmInterfaces, growth, runsUntried, xfrmStatistics } from "../support/xfrm.ts";
+import { canUseXfrmInterfaces, growth, xfrmStatistics } from "../support/xfrm.ts";
 
 const PROCESS = resolve(import.meta.dirname, "../support/kernel-plane-process.ts");
 const SERVER = "198.51.100.1";
@@ -248,7 +248,7 @@ describe.skipIf(!canUseXfrmInterfaces())("moves under load", () => {
     expect((XfrmInStateSeqError + XfrmInStateProtoError) / seen.packets).toBeLessThan(0.005);
   });
 
-  it.skipIf(!runsUntried)("to another port alone change the states that stand", async () => {
+  it("to another port alone change the states that stand", async () => {
     await open(server, {
       owner: "server",
       local: SERVER,
