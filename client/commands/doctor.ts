@@ -1,7 +1,6 @@
 /** `hometun doctor` */
 
-import { Command } from "commander";
-import { askControl, DaemonAbsentError } from "../../common/adapters/control-socket.ts";
+import type { Command } from "commander";
 import {
   examineClock,
   examineDataPlanes,
@@ -21,18 +20,14 @@ import {
   probeMtu,
   probeUdp,
 } from "../../common/adapters/doctor-probes.ts";
-import { RouteSocket } from "../../common/adapters/netlink-socket.ts";
+import type { RouteSocket } from "../../common/adapters/netlink-socket.ts";
 import { queryRoute } from "../../common/adapters/route-query.ts";
 import { readPrivateKey, readSharedKey } from "../../common/adapters/secret-file.ts";
 import { mtuSuiteOf, suitesOf } from "../../common/config/keys.ts";
 import { describeEncapsulation } from "../../common/control/describe.ts";
 import { type Finding, fail, ok, warn } from "../../common/doctor/finding.ts";
-import {
-  configOption,
-  jsonOption,
-  showFindings,
-  valueOfReply,
-} from "../../common/runtime/command-line.ts";
+import { valueOfReply } from "../../common/runtime/command-line.ts";
+import { askIfRunning, openDoctorCommand } from "../../common/runtime/doctor-command.ts";
 import { CLIENT_DEFAULTS, type ClientConfig } from "../config.ts";
 import { firewallTable } from "../firewall/ruleset.ts";
 import {
@@ -44,19 +39,7 @@ import type { ClientStatus } from "../status.ts";
 import { loadConfig } from "./load.ts";
 
 export function doctorCommand(): Command {
-  return new Command("doctor")
-    .description("examine this machine: what works, what does not, and what mends it")
-    .addOption(configOption(CLIENT_DEFAULTS.file))
-    .addOption(jsonOption())
-    .action(async ({ config: file, json }: { config: string; json?: boolean }) => {
-      const config = loadConfig(file);
-      const routes = new RouteSocket();
-      try {
-        showFindings([ok("configuration", file), ...(await examine(config, routes))], json);
-      } finally {
-        routes.close();
-      }
-    });
+  return openDoctorCommand({ defaultFile: CLIENT_DEFAULTS.file, load: loadConfig, examine });
 }
 
 async function examine(config: ClientConfig, routes: RouteSocket): Promise<Finding[]> {
@@ -165,10 +148,6 @@ function reachability({ server, tunnel }: ClientConfig, status: ClientStatus | u
 }
 
 async function statusOf(controlSocket: string): Promise<ClientStatus | undefined> {
-  try {
-    return valueOfReply<ClientStatus>(await askControl(controlSocket, { command: "status" }));
-  } catch (error) {
-    if (error instanceof DaemonAbsentError) return undefined;
-    throw error;
-  }
+  const reply = await askIfRunning(controlSocket);
+  return reply === undefined ? undefined : valueOfReply<ClientStatus>(reply);
 }

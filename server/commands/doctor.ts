@@ -1,8 +1,7 @@
 /** `hometun-server doctor` */
 
 import { networkInterfaces } from "node:os";
-import { Command } from "commander";
-import { askControl, DaemonAbsentError } from "../../common/adapters/control-socket.ts";
+import type { Command } from "commander";
 import {
   examineClock,
   examineDataPlanes,
@@ -13,32 +12,21 @@ import {
   examineStateDirectory,
   examineUdpPort,
 } from "../../common/adapters/doctor-checks.ts";
-import { RouteSocket } from "../../common/adapters/netlink-socket.ts";
+import type { RouteSocket } from "../../common/adapters/netlink-socket.ts";
 import { readPrivateKey, readSharedKey } from "../../common/adapters/secret-file.ts";
 import { suitesOf } from "../../common/config/keys.ts";
 import { type Finding, fail, ok } from "../../common/doctor/finding.ts";
-import { configOption, jsonOption, showFindings } from "../../common/runtime/command-line.ts";
+import { askIfRunning, openDoctorCommand } from "../../common/runtime/doctor-command.ts";
 import { SERVER_DEFAULTS, type ServerConfig } from "../config.ts";
 import { loadConfig } from "./load.ts";
 
 export function doctorCommand(): Command {
-  return new Command("doctor")
-    .description("examine this machine: what works, what does not, and what mends it")
-    .addOption(configOption(SERVER_DEFAULTS.file))
-    .addOption(jsonOption())
-    .action(async ({ config: file, json }: { config: string; json?: boolean }) => {
-      const config = loadConfig(file);
-      const routes = new RouteSocket();
-      try {
-        showFindings([ok("configuration", file), ...(await examine(config, routes))], json);
-      } finally {
-        routes.close();
-      }
-    });
+  return openDoctorCommand({ defaultFile: SERVER_DEFAULTS.file, load: loadConfig, examine });
 }
 
 async function examine(config: ServerConfig, routes: RouteSocket): Promise<Finding[]> {
   const { homes, address } = config;
+  const isRunning = (await askIfRunning(config.controlSocket)) !== undefined;
   const usesUdp = homes.some(({ encapsulation }) => encapsulation === "udp");
   return [
     examinePermissions(),
@@ -49,7 +37,7 @@ async function examine(config: ServerConfig, routes: RouteSocket): Promise<Findi
       routes,
     })),
     examineAddress(config),
-    ...(usesUdp ? [examineUdpPort(address, await isRunning(config.controlSocket))] : []),
+    ...(usesUdp ? [examineUdpPort(address, isRunning)] : []),
     ...examineKeys(config),
     examineStateDirectory(config.stateDirectory),
     examineForwarding("server"),
@@ -80,14 +68,4 @@ function examineAddress({ address }: ServerConfig): Finding {
   if (all.some((each) => each.address === address)) return ok("address", address);
   const fix = "give it to an interface, or set address to one that this machine has";
   return fail("address", `this machine does not have ${address}`, fix);
-}
-
-async function isRunning(controlSocket: string): Promise<boolean> {
-  try {
-    await askControl(controlSocket, { command: "status" });
-    return true;
-  } catch (error) {
-    if (error instanceof DaemonAbsentError) return false;
-    throw error;
-  }
 }

@@ -1,12 +1,11 @@
 /** `hometun-server run` */
 
 import { Command } from "commander";
-import { systemClock } from "../../common/adapters/system-clock.ts";
 import { ConfigMistakes } from "../../common/config/mistakes.ts";
 import { ConfigError } from "../../common/errors.ts";
-import { configOption, interruption } from "../../common/runtime/command-line.ts";
-import { type Logger, openLog } from "../../common/runtime/log.ts";
-import { keepCodeReady } from "../../common/runtime/ready-code.ts";
+import { configOption } from "../../common/runtime/command-line.ts";
+import type { Logger } from "../../common/runtime/log.ts";
+import { runDaemon } from "../../common/runtime/run-command.ts";
 import { VERSION } from "../../common/version.ts";
 import { SERVER_DEFAULTS } from "../config.ts";
 import { isReloadable, type ReloadableTask } from "../reload.ts";
@@ -16,29 +15,21 @@ export function runCommand(): Command {
   return new Command("run")
     .description("serve the homes, in the foreground; SIGHUP reads the configuration anew")
     .addOption(configOption(SERVER_DEFAULTS.file))
-    .action(async ({ config: file }: { config: string }) => {
-      keepCodeReady();
-      const config = loadConfig(file);
-      const log = openLog(config.log);
-      const stop = interruption();
-      // Only this command needs what opens sockets and devices: the others start without it.
-      const { assemble } = await import("../assemble.ts");
-      const { openServiceManager } = await import("../../common/adapters/systemd-notify.ts");
-      const { Service } = await import("../../common/runtime/service.ts");
-      const tasks = assemble(config, log);
-      const reloadable = tasks.filter(isReloadable);
-      const manager = openServiceManager();
-      const service = new Service({ manager, tasks, clock: systemClock(), log });
-      // One after the other: each reads the files as they are when its turn comes.
-      let last: Promise<unknown> = Promise.resolve();
-      process.on("SIGHUP", () => {
-        last = last.then(() => service.reloading(() => reload(file, reloadable, log)));
-      });
-      await service.run(stop, () =>
-        log.info({ version: VERSION, homes: config.homes.length }, "ready"),
-      );
-      log.info("stopped");
-    });
+    .action(({ config: file }: { config: string }) =>
+      runDaemon({
+        load: () => loadConfig(file),
+        assembly: () => import("../assemble.ts"),
+        facts: ({ homes }) => ({ version: VERSION, homes: homes.length }),
+        prepare: ({ service, tasks, log }) => {
+          const reloadable = tasks.filter(isReloadable);
+          // One after the other: each reads the files as they are when its turn comes.
+          let last: Promise<unknown> = Promise.resolve();
+          process.on("SIGHUP", () => {
+            last = last.then(() => service.reloading(() => reload(file, reloadable, log)));
+          });
+        },
+      }),
+    );
 }
 
 /**
