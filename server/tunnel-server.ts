@@ -259,6 +259,11 @@ export class TunnelServer implements MeteredServer {
 
   /** A home has proven who it is, and negotiated keys from there. */
   keyed(name: TunnelName, { address, port }: Endpoint): void {
+    const home = this.#homes.get(name);
+    // From elsewhere than it stated: it will say the same again, and still be here.
+    if (home?.stated !== undefined && home.stated !== address) {
+      home.isTranslated = this.#parts.config.followNat;
+    }
     this.#driver.feed({ kind: "moved", tunnel: name, address, port });
   }
 

@@ -1,6 +1,7 @@
 /** What the server tells of its homes: log, status and metrics of one server whose kernel is a table. */
 
 import { afterEach, beforeEach, describe, expect, it, test } from "vitest";
+import type { Ipv4Address } from "../../common/ip/address.ts";
 import { type ChangeId, changeOption } from "../../common/nd/change.ts";
 import type { TunnelName } from "../../common/tunnel/tunnel.ts";
 import type { ServerStatus } from "../../server/status.ts";
@@ -57,6 +58,33 @@ describe("the change that an advertisement names", () => {
     simulated.advertise(1, "192.0.2.7", [changeOption("ffffffffffff" as ChangeId)]);
     simulated.answerProbes();
     expect(lines("remote endpoint confirmed")).toMatchObject([{ change: CHANGE }]);
+  });
+});
+
+describe("a home that negotiates keys from elsewhere than it stated", () => {
+  const NAT = { address: "198.51.100.254" as Ipv4Address, port: 40_001 };
+  const HOME_1 = "home-1" as TunnelName;
+
+  beforeEach(() => {
+    move(1, "192.0.2.7");
+    simulated.dataPlane.counted.set(HOME_1, { observedSource: NAT });
+    simulated.server.keyed(HOME_1, NAT);
+    simulated.answerProbes();
+  });
+
+  it("stays there when it states the same again: a NAT is before it", () => {
+    simulated.advertise(1, "192.0.2.7");
+    simulated.answerProbes();
+    expect(simulated.server.statusOf(HOME_1)?.endpoint).toEqual(NAT);
+  });
+
+  it("is believed where it then states to be, and sends from", () => {
+    const outside = { address: "192.0.2.8" as Ipv4Address, port: 4500 };
+    simulated.dataPlane.counted.set(HOME_1, { observedSource: outside });
+    move(1, outside.address);
+    expect(simulated.server.statusOf(HOME_1)?.endpoint).toEqual(outside);
+    move(1, "192.0.2.9");
+    expect(simulated.server.statusOf(HOME_1)?.endpoint?.address).toBe("192.0.2.9");
   });
 });
 

@@ -169,6 +169,7 @@ function serverConfig(homes: readonly HomeConfig[], directory: string): ServerCo
     homes,
     allowPrivateEndpoints: true,
     sharedEndpoints: false,
+    followNat: true,
     clampMss: true,
     advertisements: { rate: 10, burst: 20 },
     stateDirectory: directory,
