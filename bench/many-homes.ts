@@ -19,6 +19,7 @@ import type { TunnelName } from "../common/tunnel/tunnel.ts";
 const SERVER = parseIpv4("203.0.113.1");
 /** Nobody is refused for haste: it is the server that is measured. */
 const UNLIMITED = "[advertisements]\nrate = 1000000\nburst = 1000000\n";
+const SPI_LENGTH = 4; // octets
 const OWNER_ONLY = { mode: 0o600 };
 /** The network for benchmarks, RFC 2544, as a number; 131,072 addresses. */
 const BENCHMARK_NETWORK = (198 << 24) | (18 << 16);
@@ -27,7 +28,13 @@ const BENCHMARK_NETWORK = (198 << 24) | (18 << 16);
 export function writeHomes(directory: string, count: number): string {
   const homes = join(directory, "homes");
   mkdirSync(homes, { recursive: true, mode: 0o700 });
-  const random = (length: number) => new Uint8Array(randomBytes(length));
+  let counted = 4_096;
+  // What is as long as an SPI is counted: of 20,000 random ones two may be alike, which the server refuses.
+  const random = (length: number) => {
+    const octets = new Uint8Array(randomBytes(length));
+    if (length === SPI_LENGTH) new DataView(octets.buffer).setUint32(0, counted++);
+    return octets;
+  };
   for (let index = 0; index < count; index++) {
     const name = nameOf(index);
     const prefix = parseIpv6Prefix(`2001:db8:${index.toString(16)}::/56`);
