@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Namespace } from "../support/namespace.ts";
 import { daemonsAreBuilt, FAR, homeIn, type LabHome, TunnelLab } from "../support/tunnel-lab.ts";
-import { canUseXfrmInterfaces, runsUntried } from "../support/xfrm.ts";
+import { canUseXfrmInterfaces } from "../support/xfrm.ts";
 
 /** Each pair of SAs lasts for so many packets. */
 const REKEY_PACKETS = 100;
@@ -76,25 +76,22 @@ describe.skipIf(!canUseXfrmInterfaces() || !daemonsAreBuilt())("keys by IKEv2", 
     expect(await spis(alice.namespace)).toHaveLength(2);
   });
 
-  it.skipIf(!runsUntried)(
-    "lose no packet while another home goes and comes with the configuration",
-    async () => {
-      const file = join(lab.directory, "server", "homes", "bob.toml");
-      const text = await readFile(file);
-      const received = async () => (await alice.atServer(lab.server)).traffic.receivedPackets;
-      const before = await received();
-      const ping = alice.namespace.run(["ping", "-n", "-q", "-c", "50", "-i", "0.2", FAR]);
-      await rm(file);
-      lab.server.running.kill("SIGHUP");
-      await lab.server.until(({ homes }) => homes.length === 1);
-      await writeFile(file, text, { mode: 0o600 });
-      lab.server.running.kill("SIGHUP");
-      await lab.server.until(({ homes }) => homes.length === 2);
-      expect(await ping).toContain("50 received");
-      expect(await received()).toBeGreaterThanOrEqual(before + 50);
-      await bob.reachesFar();
-    },
-  );
+  it("lose no packet while another home goes and comes with the configuration", async () => {
+    const file = join(lab.directory, "server", "homes", "bob.toml");
+    const text = await readFile(file);
+    const received = async () => (await alice.atServer(lab.server)).traffic.receivedPackets;
+    const before = await received();
+    const ping = alice.namespace.run(["ping", "-n", "-q", "-c", "50", "-i", "0.2", FAR]);
+    await rm(file);
+    lab.server.running.kill("SIGHUP");
+    await lab.server.until(({ homes }) => homes.length === 1);
+    await writeFile(file, text, { mode: 0o600 });
+    lab.server.running.kill("SIGHUP");
+    await lab.server.until(({ homes }) => homes.length === 2);
+    expect(await ping).toContain("50 received");
+    expect(await received()).toBeGreaterThanOrEqual(before + 50);
+    await bob.reachesFar();
+  });
 
   it("are others when a home begins anew, and nothing of the old ones stays", async () => {
     const before = await spis(alice.namespace);

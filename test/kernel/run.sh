@@ -13,9 +13,7 @@ has_xfrm_interfaces() {
   unshare --net sh -c 'ip link add probe type xfrm dev lo if_id 1' 2>/dev/null
 }
 
-untried=() # a guest has an environment of its own
-[ -z "${HOMETUN_KERNEL_UNTRIED:-}" ] || untried=(env HOMETUN_KERNEL_UNTRIED=1)
-vitest=("${untried[@]}" node node_modules/vitest/vitest.mjs run --project kernel "$@")
+vitest=(node node_modules/vitest/vitest.mjs run --project kernel "$@")
 if has_xfrm_interfaces; then
   exec "${vitest[@]}"
 fi

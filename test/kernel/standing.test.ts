@@ -9,7 +9,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Capture } from "../support/capture.ts";
 import { eventually, type Namespace, PATIENCE_MS } from "../support/namespace.ts";
 import { daemonsAreBuilt, FAR, type LabHome, SERVER, TunnelLab } from "../support/tunnel-lab.ts";
-import { canUseXfrmInterfaces, runsUntried } from "../support/xfrm.ts";
+import { canUseXfrmInterfaces } from "../support/xfrm.ts";
 
 const KERNEL = 'data-plane = "kernel"';
 
@@ -158,39 +158,36 @@ describe.skipIf(!canUseXfrmInterfaces() || !daemonsAreBuilt())("tunnels in the k
     await alice.isReachedFrom();
   });
 
-  it.skipIf(!runsUntried)(
-    "come and go with the configuration, and the others notice nothing",
-    async () => {
-      const bob = lab.home("bob");
-      const file = join(lab.directory, "server", "homes", "bob.toml");
-      const text = await readFile(file);
-      const homes = async (count: number) => {
-        lab.server.running.kill("SIGHUP");
-        await lab.server.until((status) => status.homes.length === count);
-      };
-      const before = await states(server);
-      const { address = "nowhere" } = (await alice.atServer(lab.server)).endpoint ?? {};
-      const alices = before.split(/^(?=src )/m).filter((each) => each.includes(address));
-      expect(alices).toHaveLength(1);
-      const { lost } = await lossDuring(async () => {
-        await rm(file);
-        await homes(1);
-        await eventually(async () =>
-          (await server.run("ip link")).includes("ht-bob") ? undefined : true,
-        );
-        const left = await states(server);
-        expect(left.match(/^src /gm)).toHaveLength(3); // hers, and what is not ours
-        expect(left).toContain(alices[0]);
-        await writeFile(file, text, { mode: 0o600 });
-        await homes(2);
-        await bob.client.announce();
-        await lab.confirmed(bob, bob.ipv4(7));
-      });
-      expect(lost).toBe(0);
-      expect(await states(server)).toContain(alices[0]);
-      await bob.reachesFar();
-    },
-  );
+  it("come and go with the configuration, and the others notice nothing", async () => {
+    const bob = lab.home("bob");
+    const file = join(lab.directory, "server", "homes", "bob.toml");
+    const text = await readFile(file);
+    const homes = async (count: number) => {
+      lab.server.running.kill("SIGHUP");
+      await lab.server.until((status) => status.homes.length === count);
+    };
+    const before = await states(server);
+    const { address = "nowhere" } = (await alice.atServer(lab.server)).endpoint ?? {};
+    const alices = before.split(/^(?=src )/m).filter((each) => each.includes(address));
+    expect(alices).toHaveLength(1);
+    const { lost } = await lossDuring(async () => {
+      await rm(file);
+      await homes(1);
+      await eventually(async () =>
+        (await server.run("ip link")).includes("ht-bob") ? undefined : true,
+      );
+      const left = await states(server);
+      expect(left.match(/^src /gm)).toHaveLength(3); // hers, and what is not ours
+      expect(left).toContain(alices[0]);
+      await writeFile(file, text, { mode: 0o600 });
+      await homes(2);
+      await bob.client.announce();
+      await lab.confirmed(bob, bob.ipv4(7));
+    });
+    expect(lost).toBe(0);
+    expect(await states(server)).toContain(alices[0]);
+    await bob.reachesFar();
+  });
 
   it("carry nothing that claims to come from another home", async () => {
     const bob = lab.home("bob");

@@ -10,19 +10,6 @@ export function canUseXfrmInterfaces(): boolean {
   return permission.granted;
 }
 
-const { HOMETUN_KERNEL_UNTRIED } = process.env;
-
-/**
- * Tests that nobody has seen pass yet, for want of a quiet machine. `HOMETUN_KERNEL_UNTRIED=1` runs them; whoever has
- * seen that takes this away.
- */
-export const runsUntried = HOMETUN_KERNEL_UNTRIED !== undefined;
-if (!runsUntried) {
-  process.stderr.write(
-    "skipped: what has not been seen to pass, unless HOMETUN_KERNEL_UNTRIED is set\n",
-  );
-}
-
 function xfrmPermission(): Permission {
   const namespaces = namespacePermission();
   if (!namespaces.granted) return namespaces;
