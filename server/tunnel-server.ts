@@ -259,11 +259,6 @@ export class TunnelServer implements MeteredServer {
 
   /** A home has proven who it is, and negotiated keys from there. */
   keyed(name: TunnelName, { address, port }: Endpoint): void {
-    const home = this.#homes.get(name);
-    // From elsewhere than it stated: it will say the same again, and still be here.
-    if (home?.stated !== undefined && home.stated !== address) {
-      home.isTranslated = this.#parts.config.followNat;
-    }
     this.#driver.feed({ kind: "moved", tunnel: name, address, port });
   }
 
@@ -429,12 +424,19 @@ export class TunnelServer implements MeteredServer {
     const home = this.#homes.get(tunnel);
     if (home === undefined) return;
     home.advertisedChange = change;
-    if (home.isTranslated && home.stated === address) {
+    const source = this.#sourceOf(tunnel);
+    const known = this.#table.statusOf(tunnel)?.endpoint;
+    // It proved by IKE that it is where this comes from, and yet states what it stated before.
+    const isKnownOutside =
+      source !== undefined &&
+      source.address !== address &&
+      source.address === known?.address &&
+      source.port === known.port;
+    if ((home.isTranslated || isKnownOutside) && home.stated === address) {
       this.#advertisedInside(home);
       return;
     }
     home.stated = address;
-    const source = this.#sourceOf(tunnel);
     const port = source?.address === address ? source.port : UDP_ENCAPSULATION_PORT;
     home.isTranslated = port !== UDP_ENCAPSULATION_PORT;
     this.#moveTo(home, { address, port });

@@ -78,6 +78,19 @@ describe("a home that negotiates keys from elsewhere than it stated", () => {
     expect(simulated.server.statusOf(HOME_1)?.endpoint).toEqual(NAT);
   });
 
+  it("is believed when it states the same again and sends from there: it has come back", () => {
+    const outside = { address: "192.0.2.7" as Ipv4Address, port: 4500 };
+    simulated.dataPlane.counted.set(HOME_1, { observedSource: outside });
+    move(1, outside.address);
+    expect(simulated.server.statusOf(HOME_1)?.endpoint).toEqual(outside);
+  });
+
+  it("is believed when it states the same again and nobody sees whence: protocol 50", () => {
+    simulated.dataPlane.counted.set(HOME_1, { observedSource: undefined });
+    move(1, "192.0.2.7");
+    expect(simulated.server.statusOf(HOME_1)?.endpoint?.address).toBe("192.0.2.7");
+  });
+
   it("is believed where it then states to be, and sends from", () => {
     const outside = { address: "192.0.2.8" as Ipv4Address, port: 4500 };
     simulated.dataPlane.counted.set(HOME_1, { observedSource: outside });
