@@ -1,6 +1,6 @@
 /**
  * What homes and their advertisements cost the server, with everything real but the kernel: the files are read and
- * checked, the journal is written, the log is written (to /dev/null), and the data plane is a table.
+ * checked, the journal is written, the log is written (to /dev/null), and the data plane is idle.
  *
  *     node --expose-gc --import tsx bench/server-scale.ts HOMES DIRECTORY
  *
@@ -19,8 +19,7 @@ import { Icmpv6Type, withIcmpv6Checksum } from "../common/ip/icmpv6.ts";
 import type { InterfaceNeighborMessage } from "../common/nd/interface-neighbor-message.ts";
 import { openLog } from "../common/runtime/log.ts";
 import { NO_REPORT } from "../common/runtime/state-health.ts";
-import type { DataPlane, TunnelCounters } from "../common/tunnel/data-plane.ts";
-import type { TunnelName, TunnelSpec } from "../common/tunnel/tunnel.ts";
+import { IdleDataPlane } from "../common/tunnel/idle-data-plane.ts";
 import { loadConfig } from "../server/commands/load.ts";
 import type { HomeConfig } from "../server/config.ts";
 import { EndpointStore } from "../server/state/endpoint-store.ts";
@@ -34,50 +33,6 @@ const BATCH = 64;
 /** Of fewer homes the rest of the process makes the difference. */
 const FEW = 1_000;
 const HOP_LIMIT = 255;
-const NEVER = { heardAt: undefined, sentAt: undefined, observedSource: undefined };
-const NOTHING: TunnelCounters = {
-  ...{ sentPackets: 0, sentOctets: 0, receivedPackets: 0, receivedOctets: 0 },
-  ...NEVER,
-  refused: {},
-};
-
-/** Holds interface indexes and remote endpoints, and carries nothing. */
-class SimulatedDataPlane implements DataPlane {
-  readonly kind = "userspace";
-  readonly crypto = "none";
-  readonly #indexes = new Map<TunnelName, number>();
-  readonly #remotes = new Map<TunnelName, unknown>();
-
-  async apply(wanted: readonly TunnelSpec[]): Promise<void> {
-    wanted.forEach(({ name }, place) => {
-      this.#indexes.set(name, place + 1);
-    });
-  }
-
-  setRemote(tunnel: TunnelName, remote: unknown): void {
-    this.#remotes.set(tunnel, remote);
-  }
-
-  interfaceIndex(tunnel: TunnelName): number {
-    return this.#indexes.get(tunnel) ?? 0;
-  }
-
-  counters(): TunnelCounters {
-    return NOTHING;
-  }
-
-  unattributed(): Readonly<Record<string, number>> {
-    return {};
-  }
-
-  setLocal(): void {}
-  setSending(): void {}
-  async setMtu(): Promise<void> {}
-  sendKeepalive(): void {}
-  onEvent(): void {}
-  flush(): void {}
-  async close(): Promise<void> {}
-}
 
 async function main(count: number, directory: string): Promise<void> {
   const file = writeHomes(directory, count);
@@ -86,7 +41,7 @@ async function main(count: number, directory: string): Promise<void> {
   const began = performance.now();
   const config = loadConfig(file);
   const clock = systemClock();
-  const dataPlane = new SimulatedDataPlane();
+  const dataPlane = new IdleDataPlane();
   const fail = (error: unknown): void => {
     throw error;
   };

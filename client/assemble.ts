@@ -1,6 +1,5 @@
 /** The client's composition root: opens the adapters and gives them to the cores. */
 
-import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { controlTask } from "../common/adapters/control-socket.ts";
 import { openDataPlane } from "../common/adapters/data-plane-choice.ts";
@@ -8,6 +7,8 @@ import { metricsTask } from "../common/adapters/metrics-server.ts";
 import { NeighborSocket } from "../common/adapters/neighbor-socket.ts";
 import { RouteSocket } from "../common/adapters/netlink-socket.ts";
 import { ProcessMetrics } from "../common/adapters/process-metrics.ts";
+import { randomSupply } from "../common/adapters/random.ts";
+import { queryRoute } from "../common/adapters/route-query.ts";
 import { SequenceFile } from "../common/adapters/sequence-file.ts";
 import { openStateDirectory } from "../common/adapters/state-directory.ts";
 import { systemClock } from "../common/adapters/system-clock.ts";
@@ -15,6 +16,7 @@ import { openTunnelLinks } from "../common/adapters/tunnel-link.ts";
 import { suitesOf } from "../common/config/keys.ts";
 import { done, refused } from "../common/control/protocol.ts";
 import type { Logger } from "../common/runtime/log.ts";
+import { rehearse } from "../common/runtime/ready-code.ts";
 import { StateHealth } from "../common/runtime/state-health.ts";
 import { Closers, Failure, type Task, untilAborted } from "../common/runtime/tasks.ts";
 import { VERSION } from "../common/version.ts";
@@ -25,6 +27,7 @@ import type { ClientConfig } from "./config.ts";
 import { HomeTunnel } from "./home-tunnel.ts";
 import { firewallStatus } from "./lan/lan-status.ts";
 import { clientMetrics } from "./metrics.ts";
+import { rehearsal } from "./rehearsal.ts";
 import { type ClientStatus, summarizeClient } from "./status.ts";
 
 const FORWARDING = "/proc/sys/net/ipv6/conf/all/forwarding";
@@ -88,7 +91,7 @@ export function assemble(config: ClientConfig, log: Logger): Task[] {
           watcher,
           openNeighbors: (name, listeners) => new NeighborSocket(name, listeners),
           isRouter: () => readFileSync(FORWARDING, "utf8").trim() !== "0",
-          randomOctets: randomBytes,
+          randomOctets: randomSupply(),
           version: VERSION,
           log,
         });
@@ -109,6 +112,9 @@ export function assemble(config: ClientConfig, log: Logger): Task[] {
         await watcher.start((uplink) => home.follow(uplink));
         tunnel = home;
         ready();
+        const excludeInterface = config.tunnel.interfaceName;
+        const query = () => queryRoute(socket, config.server, { excludeInterface });
+        await rehearse(() => rehearsal(config, query), { stop: signal, log });
         await Promise.race([untilAborted(signal), failure.promise]);
       } finally {
         tunnel = undefined;

@@ -1,6 +1,5 @@
 /** The server's composition root: opens the adapters and gives them to the cores. */
 
-import { randomBytes } from "node:crypto";
 import { networkInterfaces } from "node:os";
 import { controlTask } from "../common/adapters/control-socket.ts";
 import { openDataPlane } from "../common/adapters/data-plane-choice.ts";
@@ -9,6 +8,7 @@ import { InterfaceNeighborSocket } from "../common/adapters/linux/neighbor-socke
 import { metricsTask } from "../common/adapters/metrics-server.ts";
 import { RouteGroup, RouteSocket } from "../common/adapters/netlink-socket.ts";
 import { ProcessMetrics } from "../common/adapters/process-metrics.ts";
+import { randomSupply } from "../common/adapters/random.ts";
 import { queryRoute } from "../common/adapters/route-query.ts";
 import { SequenceFile } from "../common/adapters/sequence-file.ts";
 import { openStateDirectory } from "../common/adapters/state-directory.ts";
@@ -18,6 +18,7 @@ import { suitesOf } from "../common/config/keys.ts";
 import { done, JsonPieces, refused } from "../common/control/protocol.ts";
 import type { Ipv4Address } from "../common/ip/address.ts";
 import type { Logger } from "../common/runtime/log.ts";
+import { rehearse } from "../common/runtime/ready-code.ts";
 import { StateHealth } from "../common/runtime/state-health.ts";
 import { Closers, Failure, type Task, untilAborted } from "../common/runtime/tasks.ts";
 import type { TunnelName } from "../common/tunnel/tunnel.ts";
@@ -25,6 +26,7 @@ import { VERSION } from "../common/version.ts";
 import { assembleKeyExchange } from "./assemble-keys.ts";
 import type { ServerConfig } from "./config.ts";
 import { serverMetrics } from "./metrics.ts";
+import { rehearsal } from "./rehearsal.ts";
 import type { ReloadableTask } from "./reload.ts";
 import { EndpointStore } from "./state/endpoint-store.ts";
 import { TunnelServer } from "./tunnel-server.ts";
@@ -85,7 +87,7 @@ export function assemble(config: ServerConfig, log: Logger): Task[] {
             sender.send(interfaceIndex, destination, icmp),
           pathMtu: async (address) => queryRoute(socket, address)?.mtu,
           ownAddresses,
-          randomOctets: randomBytes,
+          randomOctets: randomSupply(),
           version: VERSION,
           log,
         });
@@ -102,6 +104,7 @@ export function assemble(config: ServerConfig, log: Logger): Task[] {
         );
         server = tunnels;
         ready();
+        await rehearse(() => rehearsal(config), { stop: signal, log });
         await Promise.race([untilAborted(signal), failure.promise]);
       } finally {
         server = undefined;

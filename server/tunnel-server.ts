@@ -72,7 +72,7 @@ export interface TunnelServerParts {
   readonly config: ServerConfig;
   readonly clock: Clock;
   readonly dataPlane: DataPlane;
-  readonly store: EndpointStore;
+  readonly store: Pick<EndpointStore, "recall" | "remember" | "retain" | "flush" | "close">;
   /** Whether state can be kept. */
   readonly health: { readonly problem: string | undefined };
   /** Where the keys come from of homes that negotiate theirs; `prove` reads what they are believed by. */

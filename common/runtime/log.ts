@@ -55,6 +55,11 @@ export function openLog(config: LogConfig, output: LogOutput = {}): Logger {
   );
 }
 
+/** For what nobody should hear of. */
+export function silentLog(): Logger {
+  return pino({ level: "silent" });
+}
+
 function isPretty(format: LogFormat, terminal: boolean): boolean {
   return format === "pretty" || (format === "auto" && terminal);
 }

@@ -32,6 +32,7 @@ export interface LogLine {
 
 export class SimulatedServer {
   readonly server: TunnelServer;
+  readonly config: ServerConfig;
   readonly dataPlane: CountersOnly;
   readonly homes: readonly HomeConfig[];
   readonly log: LogLine[];
@@ -40,6 +41,7 @@ export class SimulatedServer {
 
   private constructor(parts: {
     server: TunnelServer;
+    config: ServerConfig;
     dataPlane: CountersOnly;
     homes: readonly HomeConfig[];
     log: LogLine[];
@@ -47,6 +49,7 @@ export class SimulatedServer {
     directory: string;
   }) {
     this.server = parts.server;
+    this.config = parts.config;
     this.dataPlane = parts.dataPlane;
     this.homes = parts.homes;
     this.log = parts.log;
@@ -81,7 +84,7 @@ export class SimulatedServer {
       log: openLog(config.log, { stream: { write: (line) => log.push(JSON.parse(line)) } }),
     });
     await server.open(fail);
-    return new SimulatedServer({ server, dataPlane, homes, log, probes, directory });
+    return new SimulatedServer({ server, config, dataPlane, homes, log, probes, directory });
   }
 
   /** What a home's client sends when it has an address, with more options behind the address. */
