@@ -4,14 +4,17 @@
  */
 
 import { readFile, rm, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import type { Namespace } from "../support/namespace.ts";
+import { type Namespace, PATIENCE_MS } from "../support/namespace.ts";
 import { daemonsAreBuilt, FAR, homeIn, type LabHome, TunnelLab } from "../support/tunnel-lab.ts";
-import { canUseXfrmInterfaces } from "../support/xfrm.ts";
+import { canUseXfrmInterfaces, netlinkOverruns } from "../support/xfrm.ts";
 
 /** Each pair of SAs lasts for so many packets. */
 const REKEY_PACKETS = 100;
+const EXPIRIES = resolve(import.meta.dirname, "../support/xfrm-expiries.py");
+/** More than a socket's buffer takes. */
+const EXPIRIES_AT_ONCE = 30_000;
 /** Three daemons that start on an emulated machine. */
 const BUILDING_MS = 400_000;
 
@@ -63,6 +66,38 @@ describe.skipIf(!canUseXfrmInterfaces() || !daemonsAreBuilt())("keys by IKEv2", 
       expect(traffic.sentPackets).toBeGreaterThanOrEqual(400);
     };
     await Promise.all([alice, bob].map(lossless));
+  });
+
+  it("are renewed though the kernel's word that they are used up was lost", async () => {
+    const { client, namespace } = alice;
+    await namespace.run(
+      `ip xfrm state add src 192.0.2.1 dst 192.0.2.2 proto esp spi 0x999 mode tunnel \
+         auth-trunc 'hmac(sha256)' 0x${"00".repeat(32)} 128 enc 'cbc(aes)' 0x${"00".repeat(32)}`,
+    );
+    const before = (await client.status()).keys?.rekeys ?? 0;
+    const lost = await netlinkOverruns(namespace);
+    client.running.kill("SIGSTOP");
+    try {
+      const flood = ["python3", EXPIRIES, String(EXPIRIES_AT_ONCE), "192.0.2.2", "0x999"];
+      await namespace.run(flood, { timeoutMs: PATIENCE_MS });
+      const ping = [
+        "ping",
+        "-n",
+        "-q",
+        "-c",
+        String(2 * REKEY_PACKETS),
+        "-i",
+        "0.05",
+        alice.address,
+      ];
+      expect(await lab.far.run(ping)).toContain(`${2 * REKEY_PACKETS} received`);
+      expect(await netlinkOverruns(namespace)).toBeGreaterThan(lost + REKEY_PACKETS);
+    } finally {
+      client.running.kill("SIGCONT");
+      await namespace.run("ip xfrm state delete dst 192.0.2.2 proto esp spi 0x999");
+    }
+    await client.until(({ keys }) => (keys?.rekeys ?? 0) > before);
+    await alice.reachesFar();
   });
 
   it("follow an address that changes", async () => {

@@ -9,7 +9,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Capture } from "../support/capture.ts";
 import { eventually, type Namespace, PATIENCE_MS } from "../support/namespace.ts";
 import { daemonsAreBuilt, FAR, type LabHome, SERVER, TunnelLab } from "../support/tunnel-lab.ts";
-import { canUseXfrmInterfaces } from "../support/xfrm.ts";
+import { canUseXfrmInterfaces, netlinkOverruns } from "../support/xfrm.ts";
 
 const KERNEL = 'data-plane = "kernel"';
 
@@ -141,16 +141,12 @@ describe.skipIf(!canUseXfrmInterfaces() || !daemonsAreBuilt())("tunnels in the k
     const batch = join(lab.directory, "changes");
     const changes = Array.from({ length: 12_000 }, (_, index) => `link set lo alias ${index}`);
     await writeFile(batch, changes.join("\n"));
-    const overruns = async () => {
-      const sockets = (await server.run("cat /proc/net/netlink")).trim().split("\n").slice(1);
-      return sockets.reduce((sum, line) => sum + Number(line.trim().split(/\s+/)[8]), 0);
-    };
-    const before = await overruns();
+    const before = await netlinkOverruns(server);
     daemon.kill("SIGSTOP");
     try {
       await server.run(["ip", "-batch", batch], { timeoutMs: PATIENCE_MS });
       await server.run("ip link del ht-alice");
-      expect(await overruns()).toBeGreaterThan(before);
+      expect(await netlinkOverruns(server)).toBeGreaterThan(before);
     } finally {
       daemon.kill("SIGCONT");
     }

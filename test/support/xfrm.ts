@@ -3,6 +3,9 @@
 import { spawnSync } from "node:child_process";
 import { type Namespace, namespacePermission, type Permission } from "./namespace.ts";
 
+/** Where a line of /proc/net/netlink has what was thrown away. */
+const DROPS = 8;
+
 /** For `describe.skipIf`; the reason is printed so that a skipped test is not mistaken for a passed one. */
 export function canUseXfrmInterfaces(): boolean {
   const permission = xfrmPermission();
@@ -39,4 +42,10 @@ export function growth(
 ): Record<string, number> {
   const grown = [...after].map(([name, count]) => [name, count - (before.get(name) ?? 0)] as const);
   return Object.fromEntries(grown.filter(([, count]) => count > 0));
+}
+
+/** How many messages the kernel has thrown away in a namespace because a netlink socket was full. */
+export async function netlinkOverruns(namespace: Namespace): Promise<number> {
+  const sockets = (await namespace.run("cat /proc/net/netlink")).trim().split("\n").slice(1);
+  return sockets.reduce((sum, line) => sum + Number(line.trim().split(/\s+/)[DROPS]), 0);
 }
