@@ -17,7 +17,9 @@ import {
 import {
   examineFirewall,
   examineOtherRouters,
+  probeIke,
   probeMtu,
+  probeProtocol50,
   probeUdp,
 } from "../../common/adapters/doctor-probes.ts";
 import type { RouteSocket } from "../../common/adapters/netlink-socket.ts";
@@ -26,6 +28,7 @@ import { readPrivateKey, readSharedKey } from "../../common/adapters/secret-file
 import { mtuSuiteOf, suitesOf } from "../../common/config/keys.ts";
 import { describeEncapsulation } from "../../common/control/describe.ts";
 import { type Finding, fail, ok, warn } from "../../common/doctor/finding.ts";
+import { settingsOf } from "../../common/ikev2/default-settings.ts";
 import { valueOfReply } from "../../common/runtime/command-line.ts";
 import { askIfRunning, openDoctorCommand } from "../../common/runtime/doctor-command.ts";
 import { CLIENT_DEFAULTS, type ClientConfig } from "../config.ts";
@@ -61,9 +64,8 @@ async function examine(config: ClientConfig, routes: RouteSocket): Promise<Findi
       suite: mtuSuiteOf(keys),
     })),
     ...(uplink === undefined ? [] : [examineNat(uplink.address, tunnel.encapsulation)]),
-    ...(tunnel.encapsulation === "udp"
-      ? [examineUdpPort(undefined, status !== undefined), await probeUdp(server)]
-      : []),
+    ...(tunnel.encapsulation === "udp" ? [examineUdpPort(undefined, status !== undefined)] : []),
+    ...(await probeWays(config)),
     reachability(config, status),
     ...(status?.state.kind === "confirmed" ? [await probeTunnelMtu(status)] : []),
     ...examineKeys(keys),
@@ -76,6 +78,16 @@ async function examine(config: ClientConfig, routes: RouteSocket): Promise<Findi
       ? [await examineFirewall(firewallTable(tunnel.interfaceName))]
       : []),
   ];
+}
+
+/** By both encapsulations, that one may know whether the other would do. */
+function probeWays({ server, tunnel, keys }: ClientConfig): Promise<Finding[]> {
+  const udp = { server, isChosen: tunnel.encapsulation === "udp" };
+  const esp = { server, isChosen: tunnel.encapsulation === "esp" };
+  return Promise.all([
+    keys.mode === "ikev2" ? probeIke(udp, settingsOf(keys.negotiation).ikeSuites) : probeUdp(udp),
+    probeProtocol50(esp),
+  ]);
 }
 
 function probeTunnelMtu({ interface: interfaceName, serverLinkLocal, mtu }: ClientStatus) {

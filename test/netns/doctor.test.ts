@@ -49,6 +49,10 @@ describe.skipIf(!canUseNamespaces() || !hasTools() || !daemonsAreBuilt())("homet
       verdict: "fail",
       detail: "198.51.100.1 port 4500: ECONNREFUSED",
     });
+    expect(findings.get("protocol 50 to the server")).toMatchObject({
+      verdict: "warn",
+      detail: "198.51.100.1: ENOPROTOOPT",
+    });
     expect(findings.get("LAN lan9")?.verdict).toBe("fail");
     expect(findings.get("LAN lan0")?.verdict).toBe("warn");
   });
@@ -63,8 +67,27 @@ describe.skipIf(!canUseNamespaces() || !hasTools() || !daemonsAreBuilt())("homet
     for (const subject of ["server", "NAT", "key", "state directory", "routers on lan0"]) {
       expect(findings.get(subject)).toMatchObject({ verdict: "ok" });
     }
+    expect(findings.get("UDP to the server")).toMatchObject({
+      verdict: "ok",
+      detail: expect.stringMatching(/^IKE answers at 198\.51\.100\.1 port 4500 in [\d.]+ ms$/),
+    });
     expect(findings.get("LAN lan0")?.detail).toBe("2001:db8:a:1::/64, hosts are told");
     expect(findings.get("MTU in the tunnel")?.detail).toBe("packets of 1422 octets pass");
+  });
+
+  it("sees that a firewall on the way stops UDP, and that ESP itself may pass", async () => {
+    const table =
+      "table ip stops { chain f { type filter hook forward priority 0; udp dport 4500 drop; }; }";
+    await lab.router.run(["nft", table]);
+    const listener = lab.serverNamespace.spawn(["python3", "-uc", ESP_LISTENER]);
+    await listener.line((line) => line === "listening");
+    const findings = await examined();
+    await lab.router.run("nft delete table ip stops");
+    expect(findings.get("UDP to the server")).toMatchObject({
+      verdict: "fail",
+      detail: "198.51.100.1 port 4500: IKE does not answer",
+    });
+    expect(findings.get("protocol 50 to the server")?.verdict).toBe("ok");
   });
 
   it("sees a narrow path that says nothing, and another router", async () => {
@@ -94,6 +117,15 @@ describe.skipIf(!canUseNamespaces() || !hasTools() || !daemonsAreBuilt())("homet
     });
   });
 });
+
+/** Somebody who takes protocol 50, and therefore does not refuse it. */
+const ESP_LISTENER = `
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_RAW, 50)
+print("listening")
+while True:
+    s.recv(2048)
+`;
 
 /** A router that answers nobody and speaks all the time. */
 function speakerOf(advertisement: Uint8Array): string {
