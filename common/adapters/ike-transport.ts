@@ -8,7 +8,7 @@ import { SystemError } from "../errors.ts";
 import { type Ipv4Address, parseIpv4 } from "../ip/address.ts";
 import type { KeyedDataPlane } from "../tunnel/data-plane.ts";
 import { type Endpoint, IKE_PORT } from "../tunnel/tunnel.ts";
-import { openUdpDescriptor } from "./linux/udp-descriptor.ts";
+import { openIpv4Socket } from "./linux/ipv4-socket.ts";
 
 const HINTS: Readonly<Record<string, string>> = {
   EADDRINUSE: "another program has it: hometun running already, or an IPsec daemon",
@@ -51,9 +51,15 @@ export class IkeTransport {
     const socket = createSocket("udp4");
     if (local === undefined) await bound(socket, { port: 0 });
     else {
-      const operation = `open UDP port ${IKE_PORT}`;
-      const at = { address: local, port: IKE_PORT, waiting: WAITING_LENGTH };
-      await bound(socket, { fd: openUdpDescriptor({ ...at, operation, hints: HINTS }) });
+      const fd = openIpv4Socket({
+        kind: "udp",
+        address: local,
+        port: IKE_PORT,
+        receiveBuffer: WAITING_LENGTH,
+        operation: `open UDP port ${IKE_PORT}`,
+        hints: HINTS,
+      });
+      await bound(socket, { fd });
     }
     socket.on("error", failed);
     socket.on("message", (datagram, { address, port }) => {

@@ -9,6 +9,7 @@
 import { formatIpv4, type Ipv4Address, ipv4Octets } from "../../ip/address.ts";
 import { type Encapsulation, type Endpoint, UDP_ENCAPSULATION_PORT } from "../../tunnel/tunnel.ts";
 import { type EspFilterPlan, type IkeShares, protocolFilter, udpFilter } from "./esp-filter.ts";
+import { openIpv4Socket, SOCKADDR_IN_LENGTH } from "./ipv4-socket.ts";
 import { checked, Errno, errno, libcCalls, PERMISSION_HINTS } from "./libc.ts";
 import { MessageVector, SegmentedMessage } from "./message-vector.ts";
 import { PROGRAM_LENGTH } from "./packet-filter.ts";
@@ -18,13 +19,9 @@ import {
   IPPROTO_UDP,
   MSG_DONTWAIT,
   SO_ATTACH_FILTER,
-  SOCK_CLOEXEC,
-  SOCK_DGRAM,
-  SOCK_NONBLOCK,
-  SOCK_RAW,
   SOL_SOCKET,
 } from "./socket-numbers.ts";
-import { setBuffer, setInteger } from "./socket-options.ts";
+import { setInteger } from "./socket-options.ts";
 
 const IPPROTO_ESP = 50;
 const SOL_IP = 0;
@@ -43,11 +40,8 @@ const AGGREGATE_LENGTH = 65_536;
 const IPV4_HEADER_MIN = 20;
 /** Four zero octets where ESP has its SPI: RFC 3948 section 2.2. */
 const NON_ESP_MARKER = 0;
-const ANY_ADDRESS = "0.0.0.0" as Ipv4Address;
 /** Octets behind a received packet that decryption and checksums may use. */
 const RECEIVE_MARGIN = 64;
-
-const SOCKADDR_IN_LENGTH = 16;
 
 /** Packets of one tunnel on their way out, in slots of equal stride. */
 export interface OutboundBatch {
@@ -333,37 +327,20 @@ function openSocket(encapsulation: Encapsulation, local: Ipv4Address | undefined
       "another program has it: hometun running already, or an IPsec daemon such as strongSwan",
     EADDRNOTAVAIL: "this machine does not have that address",
   };
-  const type = (udp ? SOCK_DGRAM : SOCK_RAW) | SOCK_NONBLOCK | SOCK_CLOEXEC;
-  const fd = checked(
-    libcCalls.socket(AF_INET, type, udp ? IPPROTO_UDP : IPPROTO_ESP),
+  return openIpv4Socket({
+    kind: udp ? "udp" : { protocol: IPPROTO_ESP },
+    ...(udp ? { port: UDP_ENCAPSULATION_PORT } : {}),
+    address: local,
+    receiveBuffer: BUFFER_LENGTH,
+    sendBuffer: BUFFER_LENGTH,
+    prepare: (fd) => {
+      setFragmentation(fd, "forbidden");
+      // Aggregation is a matter of speed only; a kernel without it (before 5.0) is served all the same.
+      if (udp) setInteger(fd, IPPROTO_UDP, UDP_GRO, 1);
+    },
     operation,
     hints,
-  );
-  try {
-    for (const buffer of ["receive", "send"] as const) {
-      checked(setBuffer(fd, buffer, BUFFER_LENGTH), operation, hints);
-    }
-    setFragmentation(fd, "forbidden");
-    // Aggregation is a matter of speed only; a kernel without it (before 5.0) is served all the same.
-    if (udp) setInteger(fd, IPPROTO_UDP, UDP_GRO, 1);
-    if (udp || local !== undefined) {
-      const name = new Slab(SOCKADDR_IN_LENGTH);
-      const port = udp ? UDP_ENCAPSULATION_PORT : 0;
-      const destination = { familyAndPort: 0, address: 0 };
-      setDestination(destination, local ?? ANY_ADDRESS, port);
-      name.words32[0] = destination.familyAndPort;
-      name.words32[1] = destination.address;
-      checked(
-        libcCalls.bind(fd, name.address(0, SOCKADDR_IN_LENGTH), SOCKADDR_IN_LENGTH),
-        operation,
-        hints,
-      );
-    }
-    return fd;
-  } catch (error) {
-    libcCalls.close(fd);
-    throw error;
-  }
+  });
 }
 
 /** Whether routers (and this machine) may fragment what the socket sends from now on. */

@@ -2,16 +2,17 @@
 
 import { setTimeout as pause } from "node:timers/promises";
 import { type Ipv4Address, ipv4Octets } from "../../ip/address.ts";
+import { openIpv4Socket, SOCKADDR_IN_LENGTH } from "./ipv4-socket.ts";
 import { checked, Errno, errno, errnoName, libcCalls, PERMISSION_HINTS } from "./libc.ts";
 import { Slab } from "./slab.ts";
-import { AF_INET, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_RAW } from "./socket-numbers.ts";
+import { AF_INET } from "./socket-numbers.ts";
+import { setInteger } from "./socket-options.ts";
 
 const IPPROTO_IP = 0;
 const IP_RECVERR = 11;
 
 // offsets in the one slab: sockaddr_in, msghdr, iovec, packet
 const NAME = 0;
-const NAME_LENGTH = 16;
 const HEADER = 16;
 const HEADER_LENGTH = 56;
 const VECTOR = 72;
@@ -28,20 +29,21 @@ export async function refusalOf(
   patienceMs: number,
 ): Promise<string | undefined> {
   const operation = `send a packet of IPv4 protocol ${protocol} to ${to}`;
-  const type = SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC;
-  const fd = checked(libcCalls.socket(AF_INET, type, protocol), operation, PERMISSION_HINTS);
+  const fd = openIpv4Socket({
+    kind: { protocol },
+    prepare: (opened) => {
+      checked(setInteger(opened, IPPROTO_IP, IP_RECVERR, 1), operation);
+    },
+    operation,
+    hints: PERMISSION_HINTS,
+  });
   try {
     const slab = new Slab(PACKET + packet.length);
-    slab.view.setInt32(VECTOR, 1, true);
-    checked(
-      libcCalls.setsockopt(fd, IPPROTO_IP, IP_RECVERR, slab.address(VECTOR, 4), 4),
-      operation,
-    );
     slab.view.setUint16(NAME, AF_INET, true);
     slab.octets.set(ipv4Octets(to), NAME + 4);
     slab.octets.set(packet, PACKET);
-    slab.setPointer(HEADER, slab.address(NAME, NAME_LENGTH));
-    slab.words32[(HEADER + 8) >> 2] = NAME_LENGTH;
+    slab.setPointer(HEADER, slab.address(NAME, SOCKADDR_IN_LENGTH));
+    slab.words32[(HEADER + 8) >> 2] = SOCKADDR_IN_LENGTH;
     slab.setPointer(HEADER + 16, slab.address(VECTOR, 16));
     slab.setPointer(HEADER + 24, 1);
     slab.setPointer(VECTOR, slab.address(PACKET, packet.length));

@@ -5,14 +5,15 @@
 
 import { formatIpv4, type Ipv4Address, ipv4Octets } from "../../ip/address.ts";
 import { type Endpoint, UDP_ENCAPSULATION_PORT } from "../../tunnel/tunnel.ts";
+import { openIpv4Socket } from "./ipv4-socket.ts";
 import { checked, libcCalls, onReadable, PERMISSION_HINTS, type Readiness } from "./libc.ts";
 import { Slab } from "./slab.ts";
-import { AF_INET, IPPROTO_UDP, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK } from "./socket-numbers.ts";
+import { AF_INET, IPPROTO_UDP } from "./socket-numbers.ts";
+import { setInteger } from "./socket-options.ts";
 
 const UDP_ENCAP = 100;
 const UDP_ENCAP_ESPINUDP = 2;
 const BATCH = 64; // datagrams a turn of the event loop
-const ANY = "0.0.0.0" as Ipv4Address;
 
 // offsets in the one slab: sockaddr_in, msghdr, iovec, datagram
 const NAME = 0;
@@ -45,20 +46,16 @@ export class UdpEncapsulationSocket {
       EADDRNOTAVAIL: "this machine does not have the address",
       ENOPROTOOPT: "this kernel cannot take ESP out of UDP",
     };
-    const type = SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC;
-    this.#fd = checked(libcCalls.socket(AF_INET, type, 0), operation, hints);
-    try {
-      this.#setAddress(local ?? ANY, UDP_ENCAPSULATION_PORT);
-      const name = this.#slab.address(NAME, NAME_LENGTH);
-      checked(libcCalls.bind(this.#fd, name, NAME_LENGTH), operation, hints);
-      this.#slab.view.setInt32(DATAGRAM, UDP_ENCAP_ESPINUDP, true);
-      const value = this.#slab.address(DATAGRAM, 4);
-      const set = libcCalls.setsockopt(this.#fd, IPPROTO_UDP, UDP_ENCAP, value, 4);
-      checked(set, operation, hints);
-    } catch (error) {
-      libcCalls.close(this.#fd);
-      throw error;
-    }
+    this.#fd = openIpv4Socket({
+      kind: "udp",
+      address: local,
+      port: UDP_ENCAPSULATION_PORT,
+      prepare: (fd) => {
+        checked(setInteger(fd, IPPROTO_UDP, UDP_ENCAP, UDP_ENCAP_ESPINUDP), operation, hints);
+      },
+      operation,
+      hints,
+    });
     this.#readiness = onReadable(this.#fd, () => this.#receive());
   }
 
