@@ -2,6 +2,9 @@ import { defineConfig } from "vitest/config";
 
 const minutes = (count: number) => count * 60_000;
 
+/** They count milliseconds or fill the machine with packets. */
+const ALONE = ["address-watch", "flood", "offload"].map((name) => `test/netns/${name}.test.ts`);
+
 export default defineConfig({
   test: {
     projects: [
@@ -15,7 +18,20 @@ export default defineConfig({
         test: {
           name: "netns",
           include: ["test/netns/**/*.test.ts"],
+          exclude: ALONE,
+          // Each file has namespaces of its own, and mostly waits.
+          maxWorkers: 2,
+          sequence: { groupOrder: 1 },
+          testTimeout: minutes(1),
+          hookTimeout: minutes(1),
+        },
+      },
+      {
+        test: {
+          name: "netns-alone",
+          include: ALONE,
           fileParallelism: false,
+          sequence: { groupOrder: 2 },
           testTimeout: minutes(1),
           hookTimeout: minutes(1),
         },

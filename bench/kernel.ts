@@ -10,15 +10,18 @@
  *     └────────────────────────────┘          └─────────────────────────┘
  */
 
+import { execFile } from "node:child_process";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { cpus, release, tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+import { promisify } from "node:util";
 import { type Ipv6Address, parseIpv6Prefix } from "../common/ip/address.ts";
 import type { TunnelSpec } from "../common/tunnel/tunnel.ts";
 import type { Order } from "../test/support/kernel-plane-process.ts";
 import { MANY_TUNNELS_MTU, tunnelAtServer } from "../test/support/many-tunnels.ts";
 import { Lab, type Namespace, type Running } from "../test/support/namespace.ts";
 
+const execute = promisify(execFile);
 const PROCESS = resolve(import.meta.dirname, "../test/support/kernel-plane-process.ts");
 const SERVER = "198.51.100.1";
 const HOME = "198.51.100.7";
@@ -145,6 +148,8 @@ class Bench {
 
   async close(): Promise<void> {
     await this.#lab.dispose();
+    // The kernel takes thousands of interfaces away only now, and makes no other namespace meanwhile.
+    await execute("unshare", ["--net", "true"], { timeout: PATIENCE_MS });
     this.#lab = new Lab();
     await rm(this.#directory, { recursive: true, force: true });
   }
