@@ -23,7 +23,7 @@ import time
 import traceback
 
 from harness import outage, report, scale, speed
-from harness.machine import describe_machine
+from harness.machine import describe_machine, wait_until_idle
 from harness.network import run
 from harness.peer import Peer
 
@@ -133,7 +133,9 @@ def run_lane(bench, jobs, prefix, share):
         scenario, delay, name, rep, reps = job
         what = f"{scenario:<7} {delay:>2g} ms  {name:<24} {rep}/{reps}"
         try:
-            for _ in range(3):
+            for _ in range(1 if bench.options.quick else outage.ATTEMPTS):
+                if scenario == "active":
+                    wait_until_idle(bench.options.patience)
                 record = outage.measure(Peer(name, bench, prefix), scenario, delay, rep, reps,
                                         bench.options.gap, bench.calm)
                 bench.save(**record)

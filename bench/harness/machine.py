@@ -5,6 +5,7 @@ import platform
 import time
 
 TICKS = os.sysconf("SC_CLK_TCK")
+TAKEN_CPU = 20          # percent of a core, see `was_taken`
 
 
 def cpu_seconds(pid):
@@ -70,6 +71,11 @@ class Load:
         return dict(machine_cpu=round(100 * (busy - self.busy) / seconds),
                     foreign_cpu=round(100 * foreign / TICKS / seconds),
                     stolen_cpu=round(100 * (stolen - self.stolen) / seconds))
+
+
+def was_taken(load):
+    """Whether others, or the hypervisor, had so much of the CPU that it was them who were measured."""
+    return load["foreign_cpu"] + load["stolen_cpu"] > TAKEN_CPU
 
 
 def wait_until_idle(limit_s):

@@ -5,12 +5,13 @@ import statistics
 import subprocess
 import time
 
-from .machine import Load, memory_of
+from .machine import Load, memory_of, was_taken
 from .network import AddressChange
 
 WINDOW_S = 30           # "never" means not within this
 CALM_S = 1              # after a change no other lane may start or stop anything for so long
 DISTURBED_MS = 25       # a change that took so much longer than it should: no time for us
+ATTEMPTS = 4            # to get an undisturbed repetition
 QUIET_S = (15, 40)      # before the change: keepalive timers in any phase
 STREAM_S = (12, 22)
 SETTLED_S = 10          # the first seconds are the start's
@@ -146,7 +147,8 @@ def measure(peer, scenario, delay_ms, rep, reps, gap_s, calm):
             sent, echoed, longest, error = tcp
             record["tcp_survived"] = error == 0 and echoed == sent
             record["tcp_ms"] = round(longest / 1e6, 1)
-        if record["change_ms"] > 1000 * gap_s + DISTURBED_MS:
+        # The other scenarios share the machine, and a few milliseconds matter less there.
+        if record["change_ms"] > 1000 * gap_s + DISTURBED_MS or (active and was_taken(record)):
             record["disturbed"] = True
         return record
     finally:

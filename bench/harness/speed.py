@@ -3,11 +3,10 @@ import json
 import subprocess
 import time
 
-from .machine import Load, memory_of, wait_until_idle
+from .machine import Load, memory_of, wait_until_idle, was_taken
 from .network import run
 
 KINDS = (("tcp c->s", ()), ("tcp s->c", ("-R",)), ("udp 64 flood", ("-u", "-l", "64", "-b", "0")))
-FOREIGN_CPU = 20        # percent of a core: more makes the run "disturbed"
 ATTEMPTS = 3            # to get an undisturbed one; a quick run takes what it gets
 
 
@@ -48,7 +47,7 @@ def measure(peer, round_number, seconds, patience_s):
                 else:
                     record["mbps"] = round(end["sum_received"]["bits_per_second"] / 1e6)
                     record["retransmits"] = end["sum_sent"].get("retransmits")
-                if record["foreign_cpu"] + record["stolen_cpu"] > FOREIGN_CPU:
+                if was_taken(record):
                     record["disturbed"] = True
                 yield record
                 if "disturbed" not in record:
