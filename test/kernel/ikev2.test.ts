@@ -12,9 +12,9 @@ import { canUseXfrmInterfaces, netlinkOverruns } from "../support/xfrm.ts";
 
 /** Each pair of SAs lasts for so many packets. */
 const REKEY_PACKETS = 100;
-const EXPIRIES = resolve(import.meta.dirname, "../support/xfrm-expiries.py");
+const EXPIRIES = resolve(import.meta.dirname, "../support/xfrm-expiries-process.ts");
 /** More than a socket's buffer takes. */
-const EXPIRIES_AT_ONCE = 30_000;
+const EXPIRIES_AT_ONCE = 15_000;
 /** Three daemons that start on an emulated machine. */
 const BUILDING_MS = 400_000;
 
@@ -78,8 +78,8 @@ describe.skipIf(!canUseXfrmInterfaces() || !daemonsAreBuilt())("keys by IKEv2", 
     const lost = await netlinkOverruns(namespace);
     client.running.kill("SIGSTOP");
     try {
-      const flood = ["python3", EXPIRIES, String(EXPIRIES_AT_ONCE), "192.0.2.2", "0x999"];
-      await namespace.run(flood, { timeoutMs: PATIENCE_MS });
+      const flood = ["--import", "tsx", EXPIRIES, String(EXPIRIES_AT_ONCE), "192.0.2.2", "0x999"];
+      await namespace.run([process.execPath, ...flood], { timeoutMs: PATIENCE_MS });
       const ping = [
         "ping",
         "-n",
