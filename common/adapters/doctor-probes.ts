@@ -135,13 +135,15 @@ async function exchangeUdp(
   try {
     return await new Promise<UdpOutcome>((resolve) => {
       const since = performance.now();
-      socket.on("error", ({ code = "unknown" }: NodeJS.ErrnoException) =>
-        resolve({ kind: "refused", code }),
-      );
+      const refuse = ({ code = "unknown" }: NodeJS.ErrnoException) =>
+        resolve({ kind: "refused", code });
+      socket.on("error", refuse);
       socket.on("message", (octets) => {
         if (isAnswer(octets)) resolve({ kind: "answered", afterMs: performance.now() - since });
       });
-      socket.connect(UDP_ENCAPSULATION_PORT, server, () => {
+      // Without a route there is no `error`, but an argument that Node's types do not have.
+      socket.connect(UDP_ENCAPSULATION_PORT, server, (error?: Error) => {
+        if (error !== undefined) return refuse(error);
         socket.send(datagram);
         timers.push(setTimeout(() => socket.send(datagram), PATIENCE_MS));
         timers.push(setTimeout(() => resolve({ kind: "silent" }), 2 * PATIENCE_MS));

@@ -34,9 +34,9 @@ describe.skipIf(!canUseNamespaces() || !hasTools() || !daemonsAreBuilt())("homet
     await lab?.dispose();
   });
 
-  async function examined(): Promise<Map<string, Finding>> {
+  async function examined(where: Namespace = alice.namespace): Promise<Map<string, Finding>> {
     const command = `${process.execPath} ${CLIENT_PROGRAM} doctor --json -c ${alice.client.configFile} || true`;
-    const findings = JSON.parse(await alice.namespace.run(["sh", "-c", command])) as Finding[];
+    const findings = JSON.parse(await where.run(["sh", "-c", command])) as Finding[];
     for (const { verdict, fix, subject } of findings) {
       if (verdict === "fail") expect(fix, subject).toBeTruthy();
     }
@@ -55,6 +55,16 @@ describe.skipIf(!canUseNamespaces() || !hasTools() || !daemonsAreBuilt())("homet
     });
     expect(findings.get("LAN lan9")?.verdict).toBe("fail");
     expect(findings.get("LAN lan0")?.verdict).toBe("warn");
+  });
+
+  it("says what is missing where there is no network at all", async () => {
+    const findings = await examined(await lab.lab.namespace("nowhere"));
+    expect(findings.get("uplink")?.verdict).toBe("fail");
+    expect(findings.get("UDP to the server")).toMatchObject({
+      verdict: "fail",
+      detail: "198.51.100.1 port 4500: ENETUNREACH",
+    });
+    expect(findings.get("protocol 50 to the server")?.verdict).toBe("warn");
   });
 
   it("sees that all is well but the missing LAN", async () => {
