@@ -22,7 +22,8 @@ import { NO_REPORT } from "../common/runtime/state-health.ts";
 import { IdleDataPlane } from "../common/tunnel/idle-data-plane.ts";
 import { loadConfig } from "../server/commands/load.ts";
 import type { HomeConfig } from "../server/config.ts";
-import { EndpointStore } from "../server/state/endpoint-store.ts";
+import { ENDPOINT_ENTRY } from "../server/state/endpoint-entry.ts";
+import { HomeStore } from "../server/state/home-store.ts";
 import { TunnelServer } from "../server/tunnel-server.ts";
 import { addressOf, advertisementOf, writeHomes } from "./many-homes.ts";
 
@@ -45,7 +46,7 @@ async function main(count: number, directory: string): Promise<void> {
   const fail = (error: unknown): void => {
     throw error;
   };
-  const store = new EndpointStore(join(directory, "state", "endpoints"), {
+  const store = new HomeStore(ENDPOINT_ENTRY, join(directory, "state", "endpoints"), {
     ...NO_REPORT,
     failing: fail,
   });
@@ -114,6 +115,7 @@ async function main(count: number, directory: string): Promise<void> {
     throw new Error(`${accepted} of ${sent} accepted, ${confirmed} of ${count} homes confirmed`);
   }
   await server.close();
+  await store.close();
   const result = {
     homes: count,
     start_ms: Math.round(startMs),

@@ -3,6 +3,7 @@
 import { readFileSync } from "node:fs";
 import { controlTask } from "../common/adapters/control-socket.ts";
 import { openDataPlane } from "../common/adapters/data-plane-choice.ts";
+import type { DescriptorStore } from "../common/adapters/descriptor-store.ts";
 import { metricsTask } from "../common/adapters/metrics-server.ts";
 import { NeighborSocket } from "../common/adapters/neighbor-socket.ts";
 import { RouteSocket } from "../common/adapters/netlink-socket.ts";
@@ -34,7 +35,7 @@ const FORWARDING = "/proc/sys/net/ipv6/conf/all/forwarding";
 /** The server is one, and sends few: the limit is for a server gone mad. */
 const ADVERTISEMENTS = { rate: 10, burst: 20 };
 
-export function assemble(config: ClientConfig, log: Logger): Task[] {
+export function assemble(config: ClientConfig, log: Logger, descriptors: DescriptorStore): Task[] {
   const clock = systemClock();
   let tunnel: HomeTunnel | undefined;
   let status: () => ClientStatus | undefined = () => undefined;
@@ -60,6 +61,7 @@ export function assemble(config: ClientConfig, log: Logger): Task[] {
           routes: socket,
           links,
           sequences,
+          descriptors,
           now: clock.now,
           advertisements: ADVERTISEMENTS,
         });
@@ -118,7 +120,7 @@ export function assemble(config: ClientConfig, log: Logger): Task[] {
         await Promise.race([untilAborted(signal), failure.promise]);
       } finally {
         tunnel = undefined;
-        await closers.close();
+        await closers.end(signal);
       }
     },
     ailment: (now) => tunnel?.ailment(now),

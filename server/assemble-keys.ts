@@ -17,6 +17,8 @@ import type { DataPlane } from "../common/tunnel/data-plane.ts";
 import type { Endpoint, TunnelName } from "../common/tunnel/tunnel.ts";
 import type { HomeConfig, ServerConfig } from "./config.ts";
 import { HomeKeyExchange, type KeyedHome } from "./home-key-exchange.ts";
+import type { AssociationEntry } from "./state/association-entry.ts";
+import type { HomeStore } from "./state/home-store.ts";
 import type { TunnelServerParts } from "./tunnel-server.ts";
 
 const SMALLEST_SPI = 256; // RFC 4303 section 2.1 reserves those below
@@ -33,9 +35,11 @@ export async function assembleKeyExchange(
     readonly failed: (error: unknown) => void;
     readonly onKeyed: (home: TunnelName, endpoint: Endpoint) => void;
     readonly onSource: (home: TunnelName, endpoint: Endpoint) => void;
+    readonly memory: HomeStore<AssociationEntry>;
+    readonly endpointOf: (home: TunnelName) => Endpoint | undefined;
   },
 ): Promise<TunnelServerParts["keyExchange"]> {
-  const { clock, dataPlane, log, closers, failed, onKeyed, onSource } = adapters;
+  const { clock, dataPlane, log, closers, failed } = adapters;
   const { keyed } = dataPlane;
   if (ikev2 === undefined || keyed === undefined) return undefined;
   const { identity, authLifetime, dns } = ikev2;
@@ -65,8 +69,10 @@ export async function assembleKeyExchange(
     keyed,
     send: (message) => transport.send(message),
     sendKeepalive: (remote) => transport.sendKeepalive(remote),
-    onKeyed,
-    onSource,
+    onKeyed: adapters.onKeyed,
+    onSource: adapters.onSource,
+    memory: adapters.memory,
+    endpointOf: adapters.endpointOf,
     keyLog,
     log,
   });

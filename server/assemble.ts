@@ -3,6 +3,7 @@
 import { networkInterfaces } from "node:os";
 import { controlTask } from "../common/adapters/control-socket.ts";
 import { openDataPlane } from "../common/adapters/data-plane-choice.ts";
+import type { DescriptorStore } from "../common/adapters/descriptor-store.ts";
 import { Icmpv6Sender } from "../common/adapters/linux/icmpv6-sender.ts";
 import { InterfaceNeighborSocket } from "../common/adapters/linux/neighbor-socket.ts";
 import { metricsTask } from "../common/adapters/metrics-server.ts";
@@ -28,10 +29,12 @@ import type { ServerConfig } from "./config.ts";
 import { serverMetrics } from "./metrics.ts";
 import { rehearsal } from "./rehearsal.ts";
 import type { ReloadableTask } from "./reload.ts";
-import { EndpointStore } from "./state/endpoint-store.ts";
+import { ASSOCIATION_ENTRY } from "./state/association-entry.ts";
+import { ENDPOINT_ENTRY } from "./state/endpoint-entry.ts";
+import { HomeStore } from "./state/home-store.ts";
 import { TunnelServer } from "./tunnel-server.ts";
 
-export function assemble(config: ServerConfig, log: Logger): Task[] {
+export function assemble(config: ServerConfig, log: Logger, descriptors: DescriptorStore): Task[] {
   const clock = systemClock();
   let server: TunnelServer | undefined;
   /** The homes as last read. */
@@ -48,7 +51,12 @@ export function assemble(config: ServerConfig, log: Logger): Task[] {
         const sequences = closers.add(
           new SequenceFile(state.path("sequence-numbers"), health.of("sequence-numbers")),
         );
-        const store = new EndpointStore(state.path("endpoints"), health.of("endpoints"));
+        const store = closers.add(
+          new HomeStore(ENDPOINT_ENTRY, state.path("endpoints"), health.of("endpoints")),
+        );
+        const associations = closers.add(
+          new HomeStore(ASSOCIATION_ENTRY, state.path("associations"), health.of("associations")),
+        );
         const socket = closers.add(new RouteSocket());
         const links = openTunnelLinks(socket);
         const dataPlane = await openDataPlane(config.dataPlane, {
@@ -58,6 +66,7 @@ export function assemble(config: ServerConfig, log: Logger): Task[] {
           routes: socket,
           links,
           sequences,
+          descriptors,
           now: clock.now,
           advertisements: config.advertisements,
         });
@@ -75,6 +84,8 @@ export function assemble(config: ServerConfig, log: Logger): Task[] {
           failed: failure.fail,
           onKeyed: (home, endpoint) => tunnels.keyed(home, endpoint),
           onSource: (home, endpoint) => tunnels.observed(home, endpoint),
+          memory: associations,
+          endpointOf: (home) => store.recall(home)?.endpoint,
         });
         const tunnels = new TunnelServer({
           config,
@@ -108,7 +119,7 @@ export function assemble(config: ServerConfig, log: Logger): Task[] {
         await Promise.race([untilAborted(signal), failure.promise]);
       } finally {
         server = undefined;
-        await closers.close();
+        await closers.end(signal);
       }
     },
     ailment: (now) => server?.ailment(now),

@@ -15,6 +15,7 @@ import {
   type NegotiatedPair,
 } from "../common/control/key-status.ts";
 import type { Credential, Trust } from "../common/ikev2/authentication.ts";
+import { encodeInvalidSpi } from "../common/ikev2/exchanges/informational.ts";
 import { formatIdentification, isSameIdentification } from "../common/ikev2/identity.ts";
 import {
   IkeResponder,
@@ -40,10 +41,14 @@ import type { KeyedDataPlane, SoftLimit } from "../common/tunnel/data-plane.ts";
 import {
   type Endpoint,
   IKE_PORT,
+  keyOctets,
   type TunnelName,
   UDP_ENCAPSULATION_PORT,
 } from "../common/tunnel/tunnel.ts";
 import type { HomeConfig } from "./config.ts";
+import { FormerAssociations } from "./former-associations.ts";
+import { type AssociationEntry, type AssociationPair, proofOf } from "./state/association-entry.ts";
+import type { HomeStore } from "./state/home-store.ts";
 
 const INTERFACE_ID = 8; // offset in an address
 /** A home whose configuration is another now has so long to ask for it. */
@@ -75,6 +80,10 @@ export interface ServerKeyExchangeParts {
   readonly sendKeepalive: (remote: Endpoint) => void;
   /** A home has keys, and its messages come from there. */
   readonly onKeyed: (home: TunnelName, endpoint: Endpoint) => void;
+  /** What was negotiated, for the next process. */
+  readonly memory: Pick<HomeStore<AssociationEntry>, "recall" | "remember" | "retain" | "flush">;
+  /** Where a home was last, if that is known. */
+  readonly endpointOf: (home: TunnelName) => Endpoint | undefined;
   /** A home's messages come from elsewhere now. */
   readonly onSource: (home: TunnelName, endpoint: Endpoint) => void;
   /** Where keys are told to who debugs; absent: nowhere. */
@@ -82,11 +91,20 @@ export interface ServerKeyExchangeParts {
   readonly log: Logger;
 }
 
+interface Pair extends NegotiatedPair, AssociationPair {
+  /** By an earlier process: it has no IKE SA. */
+  readonly isInherited: boolean;
+}
+
 interface Entry {
   home: KeyedHome;
+  /** Of `home`. */
+  fingerprint: string;
   readonly sessions: Set<SessionId>;
   /** By inbound SPI. */
-  readonly associations: Map<number, NegotiatedPair>;
+  readonly associations: Map<number, Pair>;
+  /** Wall-clock milliseconds since 1970: the home must have proven anew who it is. */
+  until: number | undefined;
   rekeys: number;
   /** Wall-clock milliseconds since 1970: since when there are keys, or none. */
   since: number;
@@ -101,6 +119,9 @@ export class HomeKeyExchange {
   readonly #bySession = new Map<SessionId, Entry>();
   readonly #spis = new Set<number>();
   readonly #ledger = new IkeLedger<SessionId>();
+  readonly #former: FormerAssociations;
+  /** Whose tunnels are being made. */
+  #wanted: ReadonlyMap<TunnelName, KeyedHome> = new Map();
   /** Of all the homes that have certificates. */
   #authorities: readonly X509Certificate[] = [];
   /** Where the message came from that is being handled. */
@@ -124,13 +145,25 @@ export class HomeKeyExchange {
       ports: { ...ports, allocateSpi: () => this.#allocateSpi() },
     });
     this.#driver = new Driver({ core, clock, perform: (effect) => this.#perform(effect) });
+    this.#former = new FormerAssociations({
+      memory: parts.memory,
+      clock,
+      isSettled: (name) => this.#homes.get(name)?.sessions.size !== 0,
+      tell: (name, spi) => this.#tellInvalidSpi(name, spi),
+      expired: () => this.#removeInherited(),
+    });
+    parts.keyed.inherit?.((name, pair) => {
+      const home = this.#wanted.get(name);
+      if (home === undefined) return undefined;
+      return this.#former.mayInherit(name, pair, fingerprint(home)) ? home.softLimit : undefined;
+    });
   }
 
   /** Ends what belongs to homes that are no more, or whose tunnels are made anew. Their tunnels still stand. */
   retain(wanted: readonly KeyedHome[]): void {
-    const staying = new Map(wanted.map((home) => [home.config.name, home]));
+    this.#wanted = new Map(wanted.map((home) => [home.config.name, home]));
     for (const [name, entry] of [...this.#homes]) {
-      const next = staying.get(name);
+      const next = this.#wanted.get(name);
       const stays =
         next !== undefined &&
         isSameIdentification(next.identity, entry.home.identity) &&
@@ -154,25 +187,49 @@ export class HomeKeyExchange {
     this.#authorities = [...new Set(authorities)];
     for (const home of wanted) {
       const entry = this.#homes.get(home.config.name);
+      const print = fingerprint(home);
       if (entry === undefined) {
-        const since = this.#parts.clock.wall();
-        const made = {
-          home,
-          sessions: new Set<SessionId>(),
-          associations: new Map(),
-          rekeys: 0,
-          since,
-        };
-        this.#homes.set(home.config.name, made);
-        this.#byIdentity.set(formatIdentification(home.identity), made);
+        this.#add(home, print);
         continue;
       }
-      const changed = fingerprint(entry.home) !== fingerprint(home);
+      const changed = entry.fingerprint !== print;
       entry.home = home;
+      entry.fingerprint = print;
       if (!changed) continue;
-      const input = { kind: "ask-reauthentication", seconds: REAUTHENTICATE_SECONDS } as const;
-      for (const id of entry.sessions) this.#driver.feed({ kind: "session", id, input });
+      for (const id of entry.sessions) this.#askReauthentication(id);
+      // Nobody is there who could be asked.
+      this.#removeAll(entry, ({ isInherited }) => isInherited);
     }
+    this.#parts.memory.retain(new Set(this.#homes.keys()));
+    this.#former.begin([...this.#homes.keys()]);
+  }
+
+  #askReauthentication(id: SessionId): void {
+    const input = { kind: "ask-reauthentication", seconds: REAUTHENTICATE_SECONDS } as const;
+    this.#driver.feed({ kind: "session", id, input });
+  }
+
+  #add(home: KeyedHome, print: string): void {
+    const { clock, keyed, memory } = this.#parts;
+    const { name } = home.config;
+    const since = clock.wall();
+    const known = memory.recall(name);
+    const inherited = keyed.associations(name).flatMap(({ spi }) => {
+      const pair = known?.pairs.find(({ inbound }) => inbound === spi);
+      return pair === undefined ? [] : [{ ...pair, since, isInherited: true }];
+    });
+    const entry = {
+      home,
+      fingerprint: print,
+      sessions: new Set<SessionId>(),
+      associations: new Map(inherited.map((pair) => [pair.inbound, pair])),
+      until: known?.until,
+      rekeys: 0,
+      since,
+    };
+    for (const { inbound } of inherited) this.#spis.add(inbound);
+    this.#homes.set(name, entry);
+    this.#byIdentity.set(formatIdentification(home.identity), entry);
   }
 
   receive({ message, remote, encapsulated }: IkeMessage): void {
@@ -194,9 +251,11 @@ export class HomeKeyExchange {
 
   /** The soft limit of a pair of SAs is reached. */
   rekey(home: TunnelName, spi: number): void {
-    for (const id of this.#homes.get(home)?.sessions ?? []) {
+    const { sessions = [], associations } = this.#homes.get(home) ?? {};
+    for (const id of sessions) {
       this.#driver.feed({ kind: "session", id, input: { kind: "rekey-child", spi } });
     }
+    if (associations?.get(spi)?.isInherited === true) this.#tellInvalidSpi(home, spi);
   }
 
   /** Undefined for a home that does not negotiate. */
@@ -219,9 +278,26 @@ export class HomeKeyExchange {
     return this.#ledger.totals();
   }
 
+  /** Tries again what could not be written. To be called each second. */
+  flush(): void {
+    this.#parts.memory.flush();
+  }
+
   /** Tells nobody: the homes find out, and a restart is no reason to lose their packets sooner. */
   close(): void {
+    this.#former.close();
     this.#driver.close();
+  }
+
+  /** Every home hears IKE at port 4500, or where a NAT has that. */
+  #tellInvalidSpi(name: TunnelName, spi: number): void {
+    const { endpointOf, send } = this.#parts;
+    const { address, port } = endpointOf(name) ?? {};
+    if (address === undefined) return;
+    const message = encodeInvalidSpi(spi);
+    for (const each of new Set([port || UDP_ENCAPSULATION_PORT, UDP_ENCAPSULATION_PORT])) {
+      send({ message, remote: { address, port: each }, encapsulated: true });
+    }
   }
 
   #findPeer(identity: Identification, wanted: Identification | undefined): PeerPolicy | undefined {
@@ -287,6 +363,8 @@ export class HomeKeyExchange {
     if (entry === undefined) return;
     this.#bySession.set(id, entry);
     entry.sessions.add(id);
+    const { authLifetime, clock } = this.#parts;
+    entry.until = authLifetime === undefined ? undefined : clock.wall() + authLifetime * 1_000;
   }
 
   #closed(id: SessionId, reason: CloseReason): void {
@@ -310,9 +388,18 @@ export class HomeKeyExchange {
         this.#spis.add(inbound.spi);
         if (effect.replaces !== undefined) entry.rekeys += 1;
         const isFirst = entry.associations.size === 0;
-        if (isFirst) entry.since = this.#parts.clock.wall();
-        const pair = { suite: inbound.suite, since: this.#parts.clock.wall() };
-        entry.associations.set(inbound.spi, pair);
+        const since = this.#parts.clock.wall();
+        if (isFirst) entry.since = since;
+        entry.associations.set(inbound.spi, {
+          inbound: inbound.spi,
+          outbound: effect.child.outbound.spi,
+          suite: inbound.suite,
+          proof: proofOf(keyOctets(effect.child), entry.fingerprint),
+          since,
+          isInherited: false,
+        });
+        this.#remember(entry);
+        this.#succeedInherited(entry);
         const fields = { home: name, spi: inbound.spi, suite: inbound.suite };
         log[isFirst ? "info" : "debug"](
           { ...fields, replaces: effect.replaces },
@@ -329,6 +416,7 @@ export class HomeKeyExchange {
         break;
       case "child-deleted":
         this.#remove(entry, effect.spi);
+        this.#remember(entry);
         break;
       case "peer-moved":
         log.debug({ home: name, effect }, "IKE");
@@ -355,8 +443,40 @@ export class HomeKeyExchange {
     }
   }
 
-  #removeAll(entry: Entry): void {
-    for (const spi of [...entry.associations.keys()]) this.#remove(entry, spi);
+  /** What an earlier process negotiated is not sent with any more, and soon not received with. */
+  #succeedInherited(entry: Entry): void {
+    const inherited = [...entry.associations.values()].filter(({ isInherited }) => isInherited);
+    if (inherited.length === 0) return;
+    this.#former.succeeded(() => {
+      for (const { inbound } of inherited) this.#remove(entry, inbound);
+      this.#remember(entry);
+    });
+  }
+
+  #removeInherited(): void {
+    for (const [home, entry] of this.#homes) {
+      const removed = this.#removeAll(entry, ({ isInherited }) => isInherited);
+      if (removed === 0) continue;
+      this.#remember(entry);
+      this.#parts.log.warn(
+        { home },
+        "the keys of an earlier start are given up, nobody came for new",
+      );
+    }
+  }
+
+  #remember({ home, associations, until }: Entry): void {
+    const pairs = [...associations.values()].map(({ inbound, outbound, suite, proof }) => ({
+      ...{ inbound, outbound, suite, proof },
+    }));
+    this.#parts.memory.remember({ home: home.config.name, pairs, until });
+  }
+
+  /** Returns how many. */
+  #removeAll(entry: Entry, which: (pair: Pair) => boolean = () => true): number {
+    const removed = [...entry.associations.values()].filter(which);
+    for (const { inbound } of removed) this.#remove(entry, inbound);
+    return removed.length;
   }
 
   #remove(entry: Entry, spi: number): void {

@@ -47,8 +47,8 @@ import type { HomeKeyExchange, KeyedHome } from "./home-key-exchange.ts";
 import { type HomeSelection, type ListedHome, selectHomes } from "./home-list.ts";
 import { AdvertisementIntake, type IntakeRefusal } from "./intake/advertisement-intake.ts";
 import type { MeteredServer, ServerTotals } from "./metrics.ts";
-import type { JournalEntry } from "./state/endpoint-journal.ts";
-import type { EndpointStore } from "./state/endpoint-store.ts";
+import type { EndpointEntry } from "./state/endpoint-entry.ts";
+import type { HomeStore } from "./state/home-store.ts";
 import { describeCounts, type HomeStatus, type ServerStatus } from "./status.ts";
 
 const EVERYTHING: Ipv6Prefix = { address: "::" as Ipv6Address, length: 0 };
@@ -72,7 +72,7 @@ export interface TunnelServerParts {
   readonly config: ServerConfig;
   readonly clock: Clock;
   readonly dataPlane: DataPlane;
-  readonly store: Pick<EndpointStore, "recall" | "remember" | "retain" | "flush" | "close">;
+  readonly store: Pick<HomeStore<EndpointEntry>, "recall" | "remember" | "retain" | "flush">;
   /** Whether state can be kept. */
   readonly health: { readonly problem: string | undefined };
   /** Where the keys come from of homes that negotiate theirs; `prove` reads what they are believed by. */
@@ -109,7 +109,7 @@ interface Home {
   refusalsUnlogged: number;
   refusalLoggedAt: Instant | undefined;
   /** Where the journal says the home was when the server started. */
-  restored: JournalEntry | undefined;
+  restored: EndpointEntry | undefined;
   lastMove: MoveStatus | undefined;
   /** What the home calls the change that its latest advertisement tells of. */
   advertisedChange: ChangeId | undefined;
@@ -374,7 +374,6 @@ export class TunnelServer implements MeteredServer {
     this.#driver.close();
     this.#parts.keyExchange?.exchange.close();
     await this.#parts.dataPlane.close();
-    await this.#parts.store.close();
   }
 
   #react(event: DataPlaneEvent): void {

@@ -15,9 +15,11 @@ import type { SequenceStore } from "../tunnel/sequence-store.ts";
 import type { Suite, TunnelName, TunnelSpec } from "../tunnel/tunnel.ts";
 import { chooseInterfaceId, type XfrmOwner } from "../xfrm/interface-id.ts";
 import { xfrmTunnel } from "../xfrm/tunnel-xfrm.ts";
+import type { DescriptorStore } from "./descriptor-store.ts";
 import { espTransforms } from "./esp-transforms.ts";
 import { KernelDataPlane, type KernelDataPlaneOptions } from "./kernel-data-plane.ts";
 import { LeakGuard } from "./leak-guard.ts";
+import { UdpEncapsulationSocket } from "./linux/udp-encapsulation-socket.ts";
 import { RequestFlag, RouteMessageType, type RouteSocket } from "./netlink-socket.ts";
 import type { TunnelLinks } from "./tunnel-link.ts";
 import { UserspaceDataPlane, type UserspaceDataPlaneOptions } from "./userspace-data-plane.ts";
@@ -39,6 +41,7 @@ export interface DataPlaneParts {
   readonly routes: RouteSocket;
   readonly links: TunnelLinks;
   readonly sequences: SequenceStore;
+  readonly descriptors: DescriptorStore;
   readonly now: () => Instant;
   readonly advertisements: { readonly rate: number; readonly burst: number };
 }
@@ -169,10 +172,12 @@ function kernel(
   return new KernelDataPlane({ ...parts, ...chosen, xfrm: new XfrmSocket() });
 }
 
-function userspace(
+async function userspace(
   parts: DataPlaneParts,
   chosen: Pick<UserspaceDataPlaneOptions, "reason" | "guard">,
-): UserspaceDataPlane {
+): Promise<UserspaceDataPlane> {
+  // A kernel plane may have left it.
+  await UdpEncapsulationSocket.release(parts.local, parts.descriptors);
   const transforms = espTransforms();
   return new UserspaceDataPlane({
     ...parts,

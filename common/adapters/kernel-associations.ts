@@ -18,11 +18,21 @@ interface Passed {
 const NOTHING: Passed = { packets: 0, octets: 0 };
 const NO_FAILURES: StateFailures = { tooOld: 0, replayed: 0, notAuthentic: 0 };
 
+/** Of a pair that an earlier process negotiated: lower than any other's. */
+const INHERITED = 0;
+
+interface PairKeys {
+  readonly inbound: StateKeys;
+  readonly outbound: StateKeys;
+  readonly encapsulation: Encapsulation;
+}
+
 export class KernelPair {
   /** Higher than those of the pairs before it. */
   readonly generation: number;
   readonly inbound: StateKeys;
   readonly outbound: StateKeys;
+  readonly encapsulation: Encapsulation;
   readonly softLimit: SoftLimit;
   softLimitTold = false;
   /** The outbound state when it was last taken out: it goes on from there, or a number would be used twice. */
@@ -33,17 +43,11 @@ export class KernelPair {
   failures = NO_FAILURES;
   lastNumber = 0;
 
-  readonly encapsulation: Encapsulation;
-
-  constructor(
-    generation: number,
-    keys: SaKeys & { encapsulation: Encapsulation },
-    softLimit: SoftLimit,
-  ) {
+  constructor(generation: number, keys: PairKeys, softLimit: SoftLimit) {
     this.generation = generation;
     this.encapsulation = keys.encapsulation;
-    this.inbound = stateKeys(keys.inbound);
-    this.outbound = stateKeys(keys.outbound);
+    this.inbound = keys.inbound;
+    this.outbound = keys.outbound;
     this.softLimit = softLimit;
   }
 
@@ -89,7 +93,22 @@ export class KernelAssociations {
 
   add(keys: SaKeys & { encapsulation: Encapsulation }, softLimit: SoftLimit): void {
     this.#generations += 1;
-    const pair = new KernelPair(this.#generations, keys, softLimit);
+    const { encapsulation } = keys;
+    const states = { inbound: stateKeys(keys.inbound), outbound: stateKeys(keys.outbound) };
+    this.#take(new KernelPair(this.#generations, { ...states, encapsulation }, softLimit));
+  }
+
+  /** A pair whose states stand already. */
+  inherit(inbound: PresentState, outbound: PresentState, softLimit: SoftLimit): void {
+    const keys: PairKeys = {
+      inbound: keysOf(inbound),
+      outbound: keysOf(outbound),
+      encapsulation: outbound.encapsulation === undefined ? "esp" : "udp",
+    };
+    this.#take(new KernelPair(INHERITED, keys, softLimit));
+  }
+
+  #take(pair: KernelPair): void {
     this.#pairs.set(pair.inbound.spi, pair);
     this.#current ??= pair;
   }
@@ -151,6 +170,10 @@ export class KernelAssociations {
 /** The kernel counts what it sends with the outer IPv4 header. */
 export function passedThrough({ packets, octets }: Passed): Passed {
   return { packets, octets: Math.max(0, octets - packets * IPV4_HEADER_LENGTH) };
+}
+
+function keysOf({ spi, flags, algorithms }: XfrmState): StateKeys {
+  return { spi, flags, algorithms };
 }
 
 function lifetimeOf({ packets, octets }: SoftLimit) {

@@ -45,6 +45,7 @@ import {
   type TunnelRoute,
   type TunnelSpec,
 } from "../tunnel/tunnel.ts";
+import { keysIn } from "../xfrm/algorithm.ts";
 import { decodeExpiry, decodeMapping, type Expiry } from "../xfrm/event-message.ts";
 import { chooseInterfaceId, isOwnedBy, type XfrmOwner } from "../xfrm/interface-id.ts";
 import { XfrmMessageType } from "../xfrm/message-type.ts";
@@ -74,6 +75,7 @@ import {
   type WantedXfrm,
   xfrmTunnel,
 } from "../xfrm/tunnel-xfrm.ts";
+import type { DescriptorStore } from "./descriptor-store.ts";
 import { KernelAssociations, type KernelPair, passedThrough } from "./kernel-associations.ts";
 import type { LeakGuard } from "./leak-guard.ts";
 import { UdpEncapsulationSocket } from "./linux/udp-encapsulation-socket.ts";
@@ -127,12 +129,16 @@ export interface KernelDataPlaneOptions {
   /** Absent: what stands as a guard is left alone. */
   readonly guard: LeakGuard | undefined;
   readonly sequences: SequenceStore;
+  /** What keeps the UDP port while no daemon runs. */
+  readonly descriptors?: DescriptorStore | undefined;
   readonly now: () => Instant;
   /** Why this plane was chosen. */
   readonly reason?: string | undefined;
   /** False moves by successor states, as on kernels without MIGRATE. */
   readonly migrate?: boolean;
 }
+
+type Heir = Parameters<NonNullable<KeyedDataPlane["inherit"]>>[0];
 
 /** What of ours stands when tunnels are made; by interface, since thousands are not to be searched for each. */
 interface Found {
@@ -195,6 +201,7 @@ export class KernelDataPlane implements DataPlane, KeyedDataPlane {
   readonly #initialStatistics: RefusalCounts;
   #local: Ipv4Address | undefined;
   #udp: UdpEncapsulationSocket | undefined;
+  #heir: Heir = () => undefined;
   /** False once the kernel said that it has no MIGRATE. */
   #migrates: boolean;
   #heldTimer: NodeJS.Timeout | undefined;
@@ -332,6 +339,10 @@ export class KernelDataPlane implements DataPlane, KeyedDataPlane {
     }
   }
 
+  inherit(heir: Heir): void {
+    this.#heir = heir;
+  }
+
   addAssociations(name: TunnelName, keys: SaKeys, limit: SoftLimit): void {
     const tunnel = this.#tunnels.get(name);
     if (tunnel === undefined) return;
@@ -375,7 +386,8 @@ export class KernelDataPlane implements DataPlane, KeyedDataPlane {
   }
 
   #openUdp(): UdpEncapsulationSocket {
-    this.#udp ??= new UdpEncapsulationSocket(this.#options.local);
+    const { local, descriptors } = this.#options;
+    this.#udp ??= new UdpEncapsulationSocket(local, descriptors);
     return this.#udp;
   }
 
@@ -445,7 +457,7 @@ export class KernelDataPlane implements DataPlane, KeyedDataPlane {
   #adoptOrOpen(spec: TunnelSpec, found: Found): { tunnel: KernelTunnel; start: SequenceStart } {
     const { owner, local, sequences } = this.#options;
     const interfaceId = this.#interfaceIdOf(spec, found);
-    if (givenKeys(spec) === undefined) return this.#openNegotiated(spec, interfaceId);
+    if (givenKeys(spec) === undefined) return this.#openNegotiated(spec, interfaceId, found);
     const wanted = xfrmTunnel(spec, {
       interfaceId,
       local: { address: this.#local, fixed: local !== undefined },
@@ -487,23 +499,42 @@ export class KernelDataPlane implements DataPlane, KeyedDataPlane {
     return { tunnel, start: { sent, received: inboundSequence.window.top } };
   }
 
-  /** Keys end with the process that negotiated them: what stands of an earlier one is removed. */
-  #openNegotiated(spec: TunnelSpec, interfaceId: number) {
+  /** Of an earlier process's keys those that are inherited stay; all else that stands of it is removed. */
+  #openNegotiated(spec: TunnelSpec, interfaceId: number, found: Found) {
     const { local } = this.#options;
-    const inboundSequence = ephemeralInbound();
+    const own = found.byInterface.get(interfaceId) ?? { states: [], policies: [] };
+    const pair = this.#inheritedPair(spec.name, own.states);
     const tunnel = new KernelTunnel(
       spec,
       {
         interfaceId,
         local: { address: local ?? this.#local, fixed: local !== undefined },
-        remote: undefined,
-        sending: "open",
+        remote: endpointOf(pair?.outbound),
+        sending: pair !== undefined && wasHeld(own) ? "probes-only" : "open",
       },
-      inboundSequence,
+      ephemeralInbound(),
     );
+    if (pair !== undefined) {
+      tunnel.associations?.inherit(pair.inbound, pair.outbound, pair.limit);
+      tunnel.adopted = tunnel.attachment.sending === "open";
+      if (!tunnel.adopted) this.#watchHeld();
+    }
     this.#tunnels.set(spec.name, tunnel);
     this.#byInterface.set(interfaceId, tunnel);
     return { tunnel, start: { sent: 0, received: 0 } };
+  }
+
+  #inheritedPair(name: TunnelName, states: readonly PresentState[]) {
+    // Pairs are few: one, and for a moment two.
+    for (const outbound of states) {
+      for (const inbound of states) {
+        if (inbound === outbound) continue;
+        const keys = Uint8Array.of(...keysIn(outbound.algorithms), ...keysIn(inbound.algorithms));
+        const limit = this.#heir(name, { inbound: inbound.spi, outbound: outbound.spi, keys });
+        if (limit !== undefined) return { inbound, outbound, limit };
+      }
+    }
+    return undefined;
   }
 
   #interfaceIdOf(spec: TunnelSpec, { links, present, linkIds }: Found): number {

@@ -7,10 +7,10 @@ export interface ServiceManager {
   /** Milliseconds: it ends us unless it hears `WATCHDOG=1` so often. Undefined: it does not watch. */
   readonly watchdogMs: number | undefined;
   /**
-   * Sends assignments such as `READY=1` in one datagram. False when it could not be sent now, as while the manager
-   * executes itself anew: say it again later. Never throws.
+   * Sends assignments such as `READY=1` in one datagram, and a copy of a descriptor if they are about one. False when it
+   * could not be sent now, as while the manager executes itself anew: say it again later. Never throws.
    */
-  tell(assignments: readonly string[]): boolean;
+  tell(assignments: readonly string[], descriptor?: number): boolean;
   close(): void;
 }
 
@@ -27,9 +27,9 @@ export function openServiceManager(environment = process.env): ServiceManager | 
   const sender = new UnixDatagramSender(socket);
   return {
     watchdogMs: watchdogMs > 0 ? watchdogMs : undefined,
-    tell(assignments) {
+    tell(assignments, descriptor) {
       try {
-        return sender.send(new TextEncoder().encode(assignments.join("\n")));
+        return sender.send(new TextEncoder().encode(assignments.join("\n")), descriptor);
       } catch {
         return false;
       }

@@ -12,7 +12,7 @@ export interface KeyStatus {
   readonly state: "none" | "established";
   /** Wall-clock milliseconds since 1970. */
   readonly since: number;
-  /** IKE SAs with the other end: two while the home authenticates again. */
+  /** IKE SAs with the other end: two while the home authenticates again, none when the keys are an earlier process's. */
   readonly ikeSas: number;
   /** The same, the newest last. */
   readonly ike: readonly IkeSaStatus[];
@@ -42,16 +42,20 @@ export function associationStatuses(
 }
 
 export function describeKeys(status: KeyStatus, reading: Reading): Fact[] {
-  const { state, since, ikeSas, ike, associations, rekeys } = status;
-  const summary =
-    state === "none"
-      ? `none negotiated, since ${describeSince(since, reading)}`
-      : `${formatQuantity(ikeSas, "IKE SA")}, since ${describeSince(since, reading)}, ${formatQuantity(rekeys, "renewal")}`;
+  const { ike, associations } = status;
   return [
-    ["Keys", summary],
+    ["Keys", describeState(status, reading)],
     ...ike.map((each): Fact => ["", describeIkeSa(each, reading)]),
     ...associations.map((each): Fact => ["", describeAssociation(each, reading)]),
   ];
+}
+
+function describeState({ state, since, ikeSas, rekeys }: KeyStatus, reading: Reading): string {
+  const when = describeSince(since, reading);
+  if (state === "none") return `none negotiated, since ${when}`;
+  if (ikeSas === 0)
+    return `kept from before the restart at ${when}, the home is told to come for others`;
+  return `${formatQuantity(ikeSas, "IKE SA")}, since ${when}, ${formatQuantity(rekeys, "renewal")}`;
 }
 
 function describeIkeSa({ suite, since, rekeys }: IkeSaStatus, { now }: Reading): string {

@@ -9,6 +9,7 @@
 import { MalformedError } from "../errors.ts";
 import { type RateLimit, TokenBucket } from "../rate-limit.ts";
 import { earliest, type Instant, later } from "../time.ts";
+import { invalidSpiIn } from "./exchanges/informational.ts";
 import { IkeSession } from "./ike-session.ts";
 import type { Path } from "./nat-detection.ts";
 import type {
@@ -20,7 +21,7 @@ import type {
   SessionPorts,
   SessionSettings,
 } from "./session-types.ts";
-import { decodeIkeHeader, type IkeSpi } from "./wire/header.ts";
+import { decodeIkeHeader, type IkeHeader, type IkeSpi } from "./wire/header.ts";
 import { NotifyType } from "./wire/payloads/notify.ts";
 
 /** The pauses between tries: doubled from the first to the longest, and up to half as much more at random. */
@@ -76,6 +77,7 @@ export class IkeInitiator {
   #retryAt: Instant | undefined;
   #reauthenticateAt: Instant | undefined;
   readonly #hints = new TokenBucket(HINT_LIMIT);
+  readonly #questions = new TokenBucket(HINT_LIMIT);
   #isClosing = false;
   #nextId = 1;
   #effects: InitiatorEffect[] = [];
@@ -215,9 +217,19 @@ export class IkeInitiator {
       const local = header.fromInitiator ? header.responderSpi : header.initiatorSpi;
       const id = this.#bySpi.get(local);
       if (id !== undefined) this.#toOne(id, input, now);
+      else this.#heardInvalidSpi(header, input, now);
     } catch (error) {
       if (!(error instanceof MalformedError)) throw error;
     }
+  }
+
+  /** The gateway, or somebody in its name, says that it lost what we send with: it is asked (section 2.21.4). */
+  #heardInvalidSpi(header: IkeHeader, { message, path }: MessageInput, now: Instant): void {
+    const inUse = this.#attempts.find(({ id }) => id === this.#inUse);
+    if (inUse === undefined || path.remote.address !== this.#path?.remote.address) return;
+    const spi = invalidSpiIn(header, message);
+    const isOurs = inUse.session.children.some(({ outbound }) => outbound.spi === spi);
+    if (isOurs && this.#questions.take(now)) this.#toOne(inUse.id, { kind: "probe" }, now);
   }
 
   #toAll(input: SessionInput, now: Instant): void {

@@ -113,6 +113,15 @@ export interface AssociationUse {
   readonly octetsLeft: number;
 }
 
+/** A pair of SAs that an earlier process negotiated, and that stands. */
+export interface StandingAssociations {
+  /** SPIs. */
+  readonly inbound: number;
+  readonly outbound: number;
+  /** `keyOctets` of the pair. Secret. */
+  readonly keys: Uint8Array;
+}
+
 /** An IKE message as it came in, or goes out, on the port for UDP encapsulation; without the non-ESP marker. */
 export interface IkeDatagram {
   readonly message: Uint8Array;
@@ -121,13 +130,19 @@ export interface IkeDatagram {
 
 /**
  * What key negotiation asks of a data plane: pairs of SAs that come and go, and the port that IKE shares with ESP
- * (RFC 3948). Their sequence numbers live as long as the process: after that, others are negotiated.
+ * (RFC 3948). Their sequence numbers live as long as what carries the packets: after that, others are negotiated.
  *
  * A tunnel receives with all of its pairs and sends with one. The first is sent with at once; another when it is
  * told to, when an authentic packet came with it, or when the one that was sent with is removed (RFC 7296 section
  * 2.8). It never goes back to an older one.
  */
 export interface KeyedDataPlane {
+  /**
+   * Before the first `apply`: `heir` is asked of each pair that stands from before this process, and gives the limit up to
+   * which its tunnel goes on with it, or refuses it. Absent: no pair outlives the process. RFC 7296 has no such thing:
+   * the one who goes on must know whom he has before him.
+   */
+  inherit?(heir: (tunnel: TunnelName, pair: StandingAssociations) => SoftLimit | undefined): void;
   addAssociations(tunnel: TunnelName, keys: SaKeys, limit: SoftLimit): void;
   /** Sends with the pair of this inbound SPI from now on. */
   useAssociations(tunnel: TunnelName, spi: number): void;

@@ -77,6 +77,15 @@ export interface SaKeys {
   readonly encapsulation?: Encapsulation;
 }
 
+/** All key octets of a pair: whoever has them has the pair. Secret: never logged, printed or written. */
+export function keyOctets({ outbound, inbound }: SaKeys): Uint8Array {
+  const parts = [outbound, inbound].flatMap(({ encryptionKey, companion }) => [
+    ...encryptionKey,
+    ...companion,
+  ]);
+  return Uint8Array.from(parts);
+}
+
 /** For data planes that take no negotiated keys; configurations that would give them any are refused. */
 export function requireKeys(spec: TunnelSpec): SaKeys {
   const keys = givenKeys(spec);

@@ -53,6 +53,12 @@ export function sameAlgorithms(one: Algorithms, other: Algorithms): boolean {
   );
 }
 
+/** The keys of a state, one after the other, as `keyOctets` has them. */
+export function keysIn({ aead, encryption, authentication }: Algorithms): Uint8Array {
+  const keys = [aead, encryption, authentication].map((algorithm) => [...(algorithm?.key ?? [])]);
+  return Uint8Array.from(keys.flat());
+}
+
 /** Throws `MalformedError`. */
 export function readAlgorithms(attributes: Attributes): Algorithms {
   const aead = attributes.get(XfrmAttribute.aead);

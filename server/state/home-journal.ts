@@ -1,43 +1,55 @@
 /**
- * Where each home was last, so that a server that starts again knows whom to ask: one line of JSON for each
- * change, the last line of a home counts.
+ * What is remembered of each home, so that a server that starts again can go on: one line of JSON for each change, the
+ * last line of a home counts.
  *
  *     {"version":1}
- *     {"home":"alice","address":"203.0.113.9","port":4500,"at":1767225600000}
- *
- * It is a memory, not a source of truth: what is restored from it is asked before anything is sent to it.
+ *     {"home":"alice", ... }
  */
 
 import { MalformedError } from "../../common/errors.ts";
-import { parseIpv4 } from "../../common/ip/address.ts";
-import type { Endpoint, TunnelName } from "../../common/tunnel/tunnel.ts";
+import type { TunnelName } from "../../common/tunnel/tunnel.ts";
 
 const VERSION = 1;
 const HEADER = `${JSON.stringify({ version: VERSION })}\n`;
 
-/** An endpoint and since when, in wall-clock milliseconds since 1970, the home has it. */
-export interface JournalEntry {
+/** Something that is remembered of a home. */
+export interface HomeEntry {
   readonly home: TunnelName;
-  readonly endpoint: Endpoint;
-  readonly at: number;
 }
 
-/** One line, with its newline. */
-export function formatEntry({ home, endpoint, at }: JournalEntry): string {
-  return `${JSON.stringify({ home, address: endpoint.address, port: endpoint.port, at })}\n`;
+/** How entries of one kind are written. */
+export interface EntryFormat<Entry extends HomeEntry> {
+  /** All but the home: what stands beside it in the line. */
+  readonly encode: (entry: Entry) => Readonly<Record<string, unknown>>;
+  /** Undefined for what means nothing. Throws `MalformedError`, or nothing else. */
+  readonly decode: (
+    home: TunnelName,
+    fields: Readonly<Record<string, unknown>>,
+  ) => Entry | undefined;
 }
 
 /** What stands in a journal. */
-export interface Journal {
+export interface Journal<Entry extends HomeEntry> {
   /** The last entry of each home. */
-  readonly entries: Map<TunnelName, JournalEntry>;
+  readonly entries: Map<TunnelName, Entry>;
   /** Of another version, or with lines that mean nothing; those are passed over. */
   readonly isDamaged: boolean;
 }
 
+/** One line, with its newline. */
+export function formatEntry<Entry extends HomeEntry>(
+  format: EntryFormat<Entry>,
+  entry: Entry,
+): string {
+  return `${JSON.stringify({ home: entry.home, ...format.encode(entry) })}\n`;
+}
+
 /** Before there were versions there was no first line. The last one may be half written, as a power cut leaves it. */
-export function readJournal(text: string): Journal {
-  const entries = new Map<TunnelName, JournalEntry>();
+export function readJournal<Entry extends HomeEntry>(
+  format: EntryFormat<Entry>,
+  text: string,
+): Journal<Entry> {
+  const entries = new Map<TunnelName, Entry>();
   const lines = text.split("\n");
   const last = lines.pop();
   const version = versionOf(lines[0] ?? "");
@@ -45,7 +57,7 @@ export function readJournal(text: string): Journal {
   if (version !== undefined && version !== VERSION) return { entries, isDamaged: true };
   let isDamaged = false;
   for (const line of [...lines, last ?? ""]) {
-    const entry = parseEntry(line);
+    const entry = parseEntry(format, line);
     if (entry !== undefined) entries.set(entry.home, entry);
     else if (line !== last) isDamaged = true;
   }
@@ -53,8 +65,11 @@ export function readJournal(text: string): Journal {
 }
 
 /** A journal with one line for each entry. */
-export function formatJournal(entries: Iterable<JournalEntry>): string {
-  return HEADER + [...entries].map(formatEntry).join("");
+export function formatJournal<Entry extends HomeEntry>(
+  format: EntryFormat<Entry>,
+  entries: Iterable<Entry>,
+): string {
+  return HEADER + [...entries].map((entry) => formatEntry(format, entry)).join("");
 }
 
 function versionOf(line: string): unknown {
@@ -65,16 +80,16 @@ function versionOf(line: string): unknown {
   }
 }
 
-function parseEntry(line: string): JournalEntry | undefined {
+function parseEntry<Entry extends HomeEntry>(
+  format: EntryFormat<Entry>,
+  line: string,
+): Entry | undefined {
   try {
     const value: unknown = JSON.parse(line);
     if (typeof value !== "object" || value === null) return undefined;
-    const { home, address, port, at } = value as Record<string, unknown>;
-    if (typeof home !== "string" || typeof address !== "string") return undefined;
-    if (typeof port !== "number" || !Number.isInteger(port) || port < 0 || port > 0xffff)
-      return undefined;
-    if (typeof at !== "number" || !Number.isFinite(at)) return undefined;
-    return { home: home as TunnelName, endpoint: { address: parseIpv4(address), port }, at };
+    const { home, ...fields } = value as Record<string, unknown>;
+    if (typeof home !== "string") return undefined;
+    return format.decode(home as TunnelName, fields);
   } catch (error) {
     if (error instanceof SyntaxError || error instanceof MalformedError) return undefined;
     throw error;

@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Capture } from "../support/capture.ts";
 import { eventually, type Namespace, PATIENCE_MS } from "../support/namespace.ts";
+import { PingStream } from "../support/ping-stream.ts";
 import { daemonsAreBuilt, FAR, type LabHome, SERVER, TunnelLab } from "../support/tunnel-lab.ts";
 import { canUseXfrmInterfaces, netlinkOverruns } from "../support/xfrm.ts";
 
@@ -16,6 +17,7 @@ const KERNEL = 'data-plane = "kernel"';
 describe.skipIf(!canUseXfrmInterfaces() || !daemonsAreBuilt())("tunnels in the kernel", () => {
   let lab: TunnelLab;
   let alice: LabHome;
+  let carol: LabHome;
   let server: Namespace;
 
   beforeAll(async () => {
@@ -28,10 +30,13 @@ describe.skipIf(!canUseXfrmInterfaces() || !daemonsAreBuilt())("tunnels in the k
           suite: "aes-cbc-256-hmac-sha2-256-128",
           client: KERNEL,
         },
+        { name: "carol", encapsulation: "udp", suite: "aes-gcm-256", client: KERNEL },
       ],
       server: `${KERNEL}\nallow-private-endpoints = true`,
+      isManaged: true,
     });
     alice = lab.home("alice");
+    carol = lab.home("carol");
     server = lab.serverNamespace;
     // Somebody else's, of the same kinds.
     await server.run(
@@ -64,21 +69,21 @@ describe.skipIf(!canUseXfrmInterfaces() || !daemonsAreBuilt())("tunnels in the k
   async function drops(): Promise<string[]> {
     const text = async (namespace: Namespace) =>
       `${namespace.label}:${await namespace.run("grep -v '\\s0$' /proc/net/xfrm_stat || true")}`;
-    return await Promise.all([server, alice.namespace].map(text));
+    return await Promise.all([server, alice.namespace, carol.namespace].map(text));
   }
 
-  /** Runs `work` with an echo every 100 ms from alice to the far host: what was lost, and what the kernel says of it. */
+  /**
+   * Runs `work` with an echo every 100 ms from alice, in ESP, and carol, in UDP, to the far host: what was lost, and what
+   * the kernel says of it.
+   */
   async function lossDuring(work: () => Promise<void>) {
     const before = await drops();
-    const ping = alice.namespace.spawn(["ping", "-n", "-i", "0.1", "-O", FAR]);
-    await ping.line((line) => line.includes("bytes from"));
+    const streams = await Promise.all(
+      [alice, carol].map(({ namespace }) => PingStream.start(namespace, FAR, { interval: 0.1 })),
+    );
     await work();
     await alice.namespace.run("sleep 1");
-    ping.kill("SIGINT");
-    await ping.exited;
-    const [, sent, received] = /(\d+) packets transmitted, (\d+) received/.exec(ping.stdout) ?? [];
-    // The last one may still have been on its way.
-    const lost = Math.max(0, Number(sent) - Number(received) - 1);
+    const lost = await Promise.all(streams.map((stream) => stream.lost()));
     const after = await drops();
     return { lost, drops: after.filter((each, index) => each !== before[index]) };
   }
@@ -90,19 +95,32 @@ describe.skipIf(!canUseXfrmInterfaces() || !daemonsAreBuilt())("tunnels in the k
       await lab.server.start();
       await lab.confirmed(alice, alice.ipv4(7));
     });
-    expect(loss).toEqual({ lost: 0, drops: [] });
+    expect(loss).toEqual({ lost: [0, 0], drops: [] });
     expect(await states(server)).toBe(before);
   });
 
   it("lose nothing when the home's daemon is killed, and are taken up by the next", async () => {
-    const before = await states(alice.namespace);
+    for (const home of [alice, carol]) {
+      const before = await states(home.namespace);
+      const loss = await lossDuring(async () => {
+        await home.client.crash();
+        await home.client.start();
+        await lab.confirmed(home, home.ipv4(7));
+      });
+      expect(loss).toEqual({ lost: [0, 0], drops: [] });
+      expect(await states(home.namespace)).toBe(before);
+    }
+  });
+
+  it("lose nothing when the daemons are restarted as systemd does it", async () => {
+    const before = await Promise.all([server, alice.namespace, carol.namespace].map(states));
     const loss = await lossDuring(async () => {
-      await alice.client.crash();
-      await alice.client.start();
-      await lab.confirmed(alice, alice.ipv4(7));
+      for (const daemon of [lab.server, alice.client, carol.client]) await daemon.restart();
+      for (const home of [alice, carol]) await lab.confirmed(home, home.ipv4(7));
     });
-    expect(loss).toEqual({ lost: 0, drops: [] });
-    expect(await states(alice.namespace)).toBe(before);
+    expect(loss).toEqual({ lost: [0, 0], drops: [] });
+    const after = await Promise.all([server, alice.namespace, carol.namespace].map(states));
+    expect(after).toEqual(before);
   });
 
   it("move to an address that came while the home's daemon was dead", async () => {
@@ -168,19 +186,19 @@ describe.skipIf(!canUseXfrmInterfaces() || !daemonsAreBuilt())("tunnels in the k
     expect(alices).toHaveLength(1);
     const { lost } = await lossDuring(async () => {
       await rm(file);
-      await homes(1);
+      await homes(2);
       await eventually(async () =>
         (await server.run("ip link")).includes("ht-bob") ? undefined : true,
       );
       const left = await states(server);
-      expect(left.match(/^src /gm)).toHaveLength(3); // hers, and what is not ours
+      expect(left.match(/^src /gm)).toHaveLength(5); // hers, carol's, and what is not ours
       expect(left).toContain(alices[0]);
       await writeFile(file, text, { mode: 0o600 });
-      await homes(2);
+      await homes(3);
       await bob.client.announce();
       await lab.confirmed(bob, bob.ipv4(7));
     });
-    expect(lost).toBe(0);
+    expect(lost).toEqual([0, 0]);
     expect(await states(server)).toContain(alices[0]);
     await bob.reachesFar();
   });

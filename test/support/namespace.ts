@@ -181,7 +181,11 @@ export interface SpawnOptions {
   readonly cwd?: string;
   /** Added to this process's environment. */
   readonly env?: Readonly<Record<string, string>>;
+  /** Given as a service manager gives it, sd_listen_fds_with_names(3). */
+  readonly descriptor?: { readonly name: string; readonly fd: number };
 }
+
+const LISTENING = ["sh", "-c", 'LISTEN_PID=$$ exec "$@"', "sh"];
 
 export interface Exit {
   readonly code: number | null;
@@ -202,9 +206,13 @@ export class Running {
   constructor(namespace: Namespace, argv: readonly string[], options: SpawnOptions) {
     this.#title = `${argv.join(" ")} in ${namespace.label}`;
     // nsenter executes the command in its own place, so signals reach the command itself.
-    this.#process = spawn("nsenter", [`--net=${namespace.path}`, "--", ...argv], {
-      stdio: ["pipe", "pipe", "pipe"],
-      env: { ...process.env, ...options.env },
+    const { descriptor } = options;
+    const start = descriptor === undefined ? argv : [...LISTENING, ...argv];
+    const given =
+      descriptor === undefined ? {} : { LISTEN_FDS: "1", LISTEN_FDNAMES: descriptor.name };
+    this.#process = spawn("nsenter", [`--net=${namespace.path}`, "--", ...start], {
+      stdio: ["pipe", "pipe", "pipe", ...(descriptor === undefined ? [] : [descriptor.fd])],
+      env: { ...process.env, ...given, ...options.env },
       ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     });
     this.#process.stdin?.on("error", () => undefined); // it may end before it has read

@@ -2,8 +2,6 @@
 
 import { eventually, type Namespace, type Running } from "./namespace.ts";
 
-const INTERVAL = "0.02"; // seconds
-
 export class PingStream {
   readonly #ping: Running;
   /** When answers came, milliseconds since 1970. */
@@ -14,16 +12,23 @@ export class PingStream {
     this.#ping = ping;
   }
 
-  /** Returns after the first answer. `octets` of payload in each, filled with `pattern`, hexadecimal. */
+  /**
+   * Returns after the first answer. `octets` of payload in each, filled with `pattern`, hexadecimal; one every `interval`
+   * seconds.
+   */
   static async start(
     from: Namespace,
     address: string,
-    options: { readonly octets?: number; readonly pattern?: string } = {},
+    options: {
+      readonly octets?: number;
+      readonly pattern?: string;
+      readonly interval?: number;
+    } = {},
   ): Promise<PingStream> {
-    const { octets = 56, pattern } = options;
+    const { octets = 56, pattern, interval = 0.02 } = options;
     const filling = pattern === undefined ? [] : ["-p", pattern];
-    const size = ["-s", String(octets)];
-    const ping = from.spawn(["ping", "-n", "-D", "-i", INTERVAL, ...size, ...filling, address]);
+    const how = ["-i", String(interval), "-s", String(octets), ...filling];
+    const ping = from.spawn(["ping", "-n", "-D", ...how, address]);
     await ping.line(isAnswer);
     const stream = new PingStream(ping);
     stream.mark();
@@ -55,6 +60,15 @@ export class PingStream {
 
   async stop(): Promise<void> {
     await this.#ping.stop();
+  }
+
+  /** Stops, and tells how many were never answered. The last one may still have been on its way, and does not count. */
+  async lost(): Promise<number> {
+    this.#ping.kill("SIGINT");
+    await this.#ping.exited;
+    const counts = /(\d+) packets transmitted, (\d+) received/.exec(this.#ping.stdout);
+    const [, sent, received] = counts ?? [];
+    return Math.max(0, Number(sent) - Number(received) - 1);
   }
 
   #collect(): void {

@@ -16,9 +16,11 @@ import { encodeNeighborAdvertisement } from "../../common/nd/neighbor-advertisem
 import { ipv4LinkLayerOption, type NdOption, NdOptionType } from "../../common/nd/option.ts";
 import { openLog } from "../../common/runtime/log.ts";
 import { NO_REPORT } from "../../common/runtime/state-health.ts";
+import type { Closable } from "../../common/runtime/tasks.ts";
 import type { TunnelName } from "../../common/tunnel/tunnel.ts";
 import type { HomeConfig, ServerConfig } from "../../server/config.ts";
-import { EndpointStore } from "../../server/state/endpoint-store.ts";
+import { ENDPOINT_ENTRY } from "../../server/state/endpoint-entry.ts";
+import { HomeStore } from "../../server/state/home-store.ts";
 import { TunnelServer } from "../../server/tunnel-server.ts";
 import { CountersOnly } from "./counters-only.ts";
 
@@ -38,6 +40,7 @@ export class SimulatedServer {
   readonly log: LogLine[];
   readonly #probes: { readonly interfaceIndex: number; readonly icmp: Uint8Array }[];
   readonly #directory: string;
+  readonly #store: Closable;
 
   private constructor(parts: {
     server: TunnelServer;
@@ -47,6 +50,7 @@ export class SimulatedServer {
     log: LogLine[];
     probes: { readonly interfaceIndex: number; readonly icmp: Uint8Array }[];
     directory: string;
+    store: Closable;
   }) {
     this.server = parts.server;
     this.config = parts.config;
@@ -55,6 +59,7 @@ export class SimulatedServer {
     this.log = parts.log;
     this.#probes = parts.probes;
     this.#directory = parts.directory;
+    this.#store = parts.store;
   }
 
   static async open(options: { homes: number; clock: Clock }): Promise<SimulatedServer> {
@@ -67,11 +72,13 @@ export class SimulatedServer {
     const fail = (error: unknown): void => {
       throw error;
     };
+    const report = { ...NO_REPORT, failing: fail };
+    const store = new HomeStore(ENDPOINT_ENTRY, join(directory, "endpoints"), report);
     const server = new TunnelServer({
       config,
       clock: options.clock,
       dataPlane,
-      store: new EndpointStore(join(directory, "endpoints"), { ...NO_REPORT, failing: fail }),
+      store,
       health: { problem: undefined },
       sendNeighbor: (interfaceIndex, _destination, icmp) => {
         probes.push({ interfaceIndex, icmp });
@@ -84,7 +91,7 @@ export class SimulatedServer {
       log: openLog(config.log, { stream: { write: (line) => log.push(JSON.parse(line)) } }),
     });
     await server.open(fail);
-    return new SimulatedServer({ server, config, dataPlane, homes, log, probes, directory });
+    return new SimulatedServer({ server, config, dataPlane, homes, log, probes, directory, store });
   }
 
   /** What a home's client sends when it has an address, with more options behind the address. */
@@ -118,6 +125,7 @@ export class SimulatedServer {
 
   async close(): Promise<void> {
     await this.server.close();
+    await this.#store.close();
     rmSync(this.#directory, { recursive: true });
   }
 

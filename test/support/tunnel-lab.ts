@@ -36,6 +36,7 @@ import {
   type Running,
   type SpawnOptions,
 } from "./namespace.ts";
+import { NotifySocket } from "./notify-socket.ts";
 
 const DIST = resolve(import.meta.dirname, "../../dist");
 export const CLIENT_PROGRAM = join(DIST, "client/main.js");
@@ -66,6 +67,8 @@ export interface TunnelLabOptions {
   readonly server?: string;
   /** What Node itself is given, before the program. */
   readonly node?: readonly string[];
+  /** The daemons have a service manager that keeps descriptors for them. */
+  readonly isManaged?: boolean;
 }
 
 /** Whether the daemons have been built; `npm test` does, vitest alone does not. */
@@ -82,6 +85,7 @@ export class Daemon<Status> {
   readonly #namespace: Namespace;
   readonly #program: string;
   readonly #node: readonly string[];
+  readonly #manager: NotifySocket | undefined;
   #running: Running | undefined;
 
   constructor(parts: {
@@ -90,7 +94,9 @@ export class Daemon<Status> {
     readonly configFile: string;
     readonly controlSocket: string;
     readonly node?: readonly string[] | undefined;
+    readonly manager?: NotifySocket | undefined;
   }) {
+    this.#manager = parts.manager;
     this.#namespace = parts.namespace;
     this.#program = parts.program;
     this.#node = parts.node ?? [];
@@ -118,7 +124,8 @@ export class Daemon<Status> {
 
   /** Starts it and does not wait. */
   launch(options: SpawnOptions = {}): Running {
-    this.#running = this.#namespace.spawn(this.#command, options);
+    const { startOptions } = this.#manager ?? {};
+    this.#running = this.#namespace.spawn(this.#command, { ...startOptions, ...options });
     return this.#running;
   }
 
@@ -170,9 +177,19 @@ export class Daemon<Status> {
     await this.running.exited;
   }
 
+  /** As systemd does it. Throws when it does not end well. */
+  async restart(): Promise<void> {
+    await this.#end("SIGUSR2");
+    await this.start();
+  }
+
   /** SIGTERM. Throws when it does not end well. */
   async stop(): Promise<void> {
-    this.running.kill("SIGTERM");
+    await this.#end("SIGTERM");
+  }
+
+  async #end(how: NodeJS.Signals): Promise<void> {
+    this.running.kill(how);
     const { code, signal } = await this.running.exited;
     if (code !== 0) throw new Error(`ended with ${code ?? signal}:\n${this.running.stderr}`);
   }
@@ -263,6 +280,7 @@ export class TunnelLab {
   readonly stranger: Namespace;
   readonly server: Daemon<ServerStatus>;
   readonly homes: readonly LabHome[];
+  readonly #managers: readonly NotifySocket[];
 
   private constructor(parts: {
     lab: Lab;
@@ -273,7 +291,9 @@ export class TunnelLab {
     stranger: Namespace;
     server: Daemon<ServerStatus>;
     homes: readonly LabHome[];
+    managers: readonly NotifySocket[];
   }) {
+    this.#managers = parts.managers;
     this.lab = parts.lab;
     this.directory = parts.directory;
     this.router = parts.router;
@@ -351,9 +371,17 @@ export class TunnelLab {
       ].join("\n"),
     );
     const homes: LabHome[] = [];
+    const managers: NotifySocket[] = [];
+    const managerOf = (name: string) => {
+      if (options.isManaged !== true) return undefined;
+      const manager = new NotifySocket(join(directory, `${name}.notify`));
+      managers.push(manager);
+      return manager;
+    };
     for (const [index, home] of options.homes.entries()) {
       const { node } = options;
-      homes.push(await addHome({ lab, directory, router, serverNamespace, index, home, node }));
+      const parts = { lab, directory, router, serverNamespace, index, home, node };
+      homes.push(await addHome({ ...parts, manager: managerOf(home.name) }));
     }
     return new TunnelLab({
       lab,
@@ -368,8 +396,10 @@ export class TunnelLab {
         configFile: serverFile,
         controlSocket: serverSocket,
         node: options.node,
+        manager: managerOf("server"),
       }),
       homes,
+      managers,
     });
   }
 
@@ -406,6 +436,7 @@ export class TunnelLab {
 
   async dispose(): Promise<void> {
     await this.lab.dispose();
+    for (const manager of this.#managers) manager.close();
     await rm(this.directory, { recursive: true, force: true });
   }
 }
@@ -436,8 +467,9 @@ async function addHome(parts: {
   index: number;
   home: HomeOptions;
   node: readonly string[] | undefined;
+  manager: NotifySocket | undefined;
 }): Promise<LabHome> {
-  const { lab, directory, router, serverNamespace, index, home, node } = parts;
+  const { lab, directory, router, serverNamespace, index, home, node, manager } = parts;
   const { name, encapsulation = "udp", suite = "aes-cbc-256-hmac-sha2-256-128" } = home;
   const namespace = await lab.namespace(name);
   await lab.connect(namespace, "wan", router, `wan${index}`);
@@ -470,7 +502,9 @@ async function addHome(parts: {
   await writeFile(serverFile, await readFile(join(own, `${name}.server.toml`)), { mode: 0o600 });
 
   const program = CLIENT_PROGRAM;
-  const client = new Daemon<ClientStatus>({ namespace, program, configFile, controlSocket, node });
+  const client = new Daemon<ClientStatus>({
+    ...{ namespace, program, configFile, controlSocket, node, manager },
+  });
   const laboratory = new LabHome({
     name,
     index,

@@ -63,7 +63,9 @@ describe.skipIf(!canUseNamespaces({ tun: true }) || !daemonsAreBuilt() || !canBo
     beforeAll(async () => {
       folder = await mkdtemp(join(tmpdir(), "hometun-systemd-"));
       execFileSync(join(ROOT, "packaging/build-deb"), [folder], { stdio: "ignore" });
-      await copyFile(join(import.meta.dirname, "probe.mjs"), join(folder, "probe.mjs"));
+      for (const script of ["probe.mjs", "keeper.mjs"]) {
+        await copyFile(join(import.meta.dirname, script), join(folder, script));
+      }
       wan = { home: await lab.namespace("home"), isp: await lab.namespace("isp") };
       await wan.isp.run(`ip addr add ${FAR_ADDRESS}/128 dev lo`);
       host = await lab.namespace("host");
@@ -166,6 +168,64 @@ describe.skipIf(!canUseNamespaces({ tun: true }) || !daemonsAreBuilt() || !canBo
       }
       await home.until(CLIENT, isConfirmed);
       await eventually(() => isp.run(`ping -n -c 1 -W 1 ${HOME_ADDRESS}`).catch(() => undefined));
+    });
+
+    it("leaves interfaces and addresses to the next process when it is restarted", async () => {
+      for (const [machine, unit, name] of [
+        [home, CLIENT, "ht0"],
+        [isp, SERVER, "ht-alice"],
+      ] as const) {
+        const link = async () =>
+          /^\d+: /.exec(await machine.namespace.run(`ip -o link show ${name}`));
+        const [before] = (await link()) ?? [];
+        await machine.run(`systemctl restart ${unit}`);
+        const [after] = (await link()) ?? [];
+        expect(after).toBe(before);
+        expect(await machine.journal(unit)).toContain("the next process takes over");
+        expect(await machine.show(unit)).toMatchObject({
+          ActiveState: "active",
+          Result: "success",
+        });
+      }
+      await home.until(CLIENT, isConfirmed);
+    });
+
+    it("has a socket kept by systemd while nothing runs, and gets it back", async () => {
+      const unit = "keeper.service";
+      const service = [
+        "[Service]",
+        "Type=notify",
+        "ExecStart=/usr/bin/node /opt/test/keeper.mjs",
+        "FileDescriptorStoreMax=1",
+        "Restart=always",
+        "RestartSec=2s",
+        "RestartKillSignal=SIGUSR2",
+      ];
+      await home.write(`${DROP_IN}/${unit}`, `${service.join("\n")}\n`);
+      await home.run(`systemctl daemon-reload && systemctl start ${unit}`);
+      const isOpen = async () => (await wan.home.run("ss -Hlun sport = :4501")) !== "";
+      const said = async () => (await home.journal(unit)).match(/^\{.*\}$/gm);
+      await home.until(unit, ({ NFileDescriptorStore }) => NFileDescriptorStore === "1");
+      await home.run(`systemctl kill --signal=KILL ${unit}`);
+      await home.until(unit, ({ SubState }) => SubState === "auto-restart");
+      expect(await isOpen()).toBe(true);
+      await home.until(unit, ({ ActiveState }) => ActiveState === "active");
+      await home.run(`systemctl restart ${unit}`);
+      // It is handed over as often as need be, and is one and the same.
+      expect(await home.show(unit)).toMatchObject({ NFileDescriptorStore: "1" });
+      expect(await said()).toEqual([
+        '{"isKept":false,"left":null}',
+        '{"isKept":true,"left":null}',
+        '{"isKept":true,"left":null}',
+      ]);
+      await home.write(
+        `${DROP_IN}/${unit}`,
+        `${service.join("\n").replace(".mjs", ".mjs drop")}\n`,
+      );
+      await home.run(`systemctl daemon-reload && systemctl restart ${unit}`);
+      await home.until(unit, ({ NFileDescriptorStore }) => NFileDescriptorStore === "0");
+      await home.run(`systemctl stop ${unit}; rm ${DROP_IN}/${unit}; systemctl daemon-reload`);
+      expect(await isOpen()).toBe(false);
     });
 
     it("is ended by the watchdog when it hangs, and started again", async () => {

@@ -1,13 +1,25 @@
 /** Opens IPv4 sockets with what Node's own cannot have: raw protocols, options before the first packet, large buffers. */
 
-import { type Ipv4Address, ipv4Octets } from "../../ip/address.ts";
+import { formatIpv4, type Ipv4Address, ipv4Octets } from "../../ip/address.ts";
 import { checked, libcCalls } from "./libc.ts";
 import { Slab } from "./slab.ts";
-import { AF_INET, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK, SOCK_RAW } from "./socket-numbers.ts";
+import {
+  AF_INET,
+  SO_TYPE,
+  SOCK_CLOEXEC,
+  SOCK_DGRAM,
+  SOCK_NONBLOCK,
+  SOCK_RAW,
+  SOL_SOCKET,
+} from "./socket-numbers.ts";
 import { setBuffer } from "./socket-options.ts";
 
 export const SOCKADDR_IN_LENGTH = 16;
 const ANY = "0.0.0.0" as Ipv4Address;
+// behind a sockaddr_in: its length, a socket's type, that one's length
+const LENGTH_AT = SOCKADDR_IN_LENGTH;
+const TYPE_AT = LENGTH_AT + 4;
+const TYPE_LENGTH_AT = TYPE_AT + 4;
 
 export interface Ipv4SocketOptions {
   /** UDP, or a raw socket of an IPv4 protocol. */
@@ -51,4 +63,23 @@ export function openIpv4Socket(options: Ipv4SocketOptions): number {
     libcCalls.close(fd);
     throw error;
   }
+}
+
+/** Whether a descriptor from elsewhere is what `openIpv4Socket` would make of UDP, this address and this port. */
+export function isUdpSocketOf(fd: number, address: Ipv4Address | undefined, port: number): boolean {
+  const slab = new Slab(TYPE_LENGTH_AT + 4);
+  slab.words32[LENGTH_AT >> 2] = SOCKADDR_IN_LENGTH;
+  slab.words32[TYPE_LENGTH_AT >> 2] = 4;
+  const name = slab.address(0, SOCKADDR_IN_LENGTH);
+  if (libcCalls.getsockname(fd, name, slab.address(LENGTH_AT, 4)) < 0) return false;
+  const type = slab.address(TYPE_AT, 4);
+  const length = slab.address(TYPE_LENGTH_AT, 4);
+  if (libcCalls.getsockopt(fd, SOL_SOCKET, SO_TYPE, type, length) < 0) return false;
+  const { view, octets } = slab;
+  return (
+    view.getUint16(0, true) === AF_INET &&
+    view.getInt32(TYPE_AT, true) === SOCK_DGRAM &&
+    view.getUint16(2) === port &&
+    formatIpv4(octets.subarray(4, 8)) === (address ?? ANY)
+  );
 }

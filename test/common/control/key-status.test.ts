@@ -47,6 +47,13 @@ describe("negotiated keys", () => {
     ]);
   });
 
+  it("that a restart left over say so", () => {
+    const [summary] = describeKeys({ ...status, ikeSas: 0, ike: [] }, reading);
+    expect(summary?.[1]).toBe(
+      "kept from before the restart at 2026-11-21 06:59:00 (1 min), the home is told to come for others",
+    );
+  });
+
   it("whose suite is not known any more are left out", () => {
     const use = { spi: 0xc001, isSentWith: true, packetsLeft: 1, octetsLeft: 1 };
     expect(associationStatuses([use], new Map())).toEqual([]);

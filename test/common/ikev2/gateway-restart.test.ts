@@ -1,6 +1,7 @@
 /** The gateway's process dies, more than once, with every session that it had. */
 
 import { describe, expect, it } from "vitest";
+import { encodeInvalidSpi } from "../../../common/ikev2/exchanges/informational.ts";
 import { decodeIkeHeader } from "../../../common/ikev2/wire/header.ts";
 import { encodeClearMessage, notify } from "../../../common/ikev2/wire/message.ts";
 import { NotifyType } from "../../../common/ikev2/wire/payloads/notify.ts";
@@ -99,5 +100,75 @@ describe("a stranger who says in the gateway's name that it knows no such IKE SA
       ({ from, message }) => from === "home" && exchangeOf(message) === "IKE_SA_INIT request",
     );
     expect(begun.length).toBeLessThanOrEqual(1 + 5 + 10 / 2);
+  });
+});
+
+describe("INVALID_SPI, outside of any IKE SA", () => {
+  function hears(network: Network, message: Uint8Array, remote = GATEWAY): void {
+    const path = { local: network.homeAddress, remote };
+    network.tell({ kind: "message", message, path, encapsulated: false, wallTime: 0 });
+  }
+
+  const spiOfHome = (network: Network) =>
+    [...network.children.home.values()].at(-1)?.outbound.spi ?? expect.fail("no SAs");
+
+  const requests = (network: Network) =>
+    network.sent.filter(
+      ({ from, message }) => from === "home" && exchangeOf(message) === "INFORMATIONAL request",
+    ).length;
+
+  it("is as RFC 7296 section 1.5 has it", () => {
+    // Zero SPIs; next payload 41 (N), version 2.0, exchange 37, flag I, message ID 0, 40 octets; then a Notify payload
+    // of 12 octets: no protocol, no SPI, type 11, and the SPI as its data.
+    expect(Buffer.from(encodeInvalidSpi(0x89abcdef)).toString("hex")).toBe(
+      `${"00".repeat(16)}29202508${"00000000"}00000028${"0000000c"}0000000b89abcdef`,
+    );
+  });
+
+  it("brings a home to a gateway that has begun anew, without waiting for its packets to be missed", () => {
+    const network = new Network().start().run(2_000);
+    const spi = spiOfHome(network);
+    network.carriesPackets = false;
+    network.gateway = gatewayWith({ seed: 5 });
+    network.children.gateway.clear();
+    hears(network, encodeInvalidSpi(spi));
+    network.run(12 * DELAY);
+    expectSameKeys(network);
+    expect(spiOfHome(network)).not.toBe(spi);
+  });
+
+  it("changes nothing while the gateway is as it was", () => {
+    const network = new Network().start().run(2_000);
+    const spi = spiOfHome(network);
+    hears(network, encodeInvalidSpi(spi));
+    network.run(10_000);
+    expect(requests(network)).toBe(1);
+    expect(network.established).toEqual({ home: 1, gateway: 1 });
+    expect(spiOfHome(network)).toBe(spi);
+  });
+
+  it.each([
+    ["of another SPI", (spi: number) => encodeInvalidSpi(spi ^ 1), GATEWAY],
+    [
+      "from elsewhere",
+      encodeInvalidSpi,
+      { ...GATEWAY, address: "192.0.2.66" as typeof GATEWAY.address },
+    ],
+    ["that is cut off", (spi: number) => encodeInvalidSpi(spi).subarray(0, 39), GATEWAY],
+  ])("%s is nothing to a home", (_, make, remote) => {
+    const network = new Network().start().run(2_000);
+    hears(network, make(spiOfHome(network)), remote);
+    network.run(10_000);
+    expect(requests(network)).toBe(0);
+  });
+
+  it("makes a home ask only so often, whoever says it", () => {
+    const network = new Network().start().run(2_000);
+    const spi = spiOfHome(network);
+    for (let ms = 0; ms < 10_000; ms += 50) {
+      hears(network, encodeInvalidSpi(spi));
+      network.run(50);
+    }
+    expect(requests(network)).toBeLessThanOrEqual(5 + 10 / 2 + 1);
   });
 });

@@ -5,8 +5,9 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { Ipv4Address } from "../../../common/ip/address.ts";
 import { NO_REPORT, type StateReport } from "../../../common/runtime/state-health.ts";
 import type { TunnelName } from "../../../common/tunnel/tunnel.ts";
-import { formatEntry } from "../../../server/state/endpoint-journal.ts";
-import { EndpointStore } from "../../../server/state/endpoint-store.ts";
+import { ENDPOINT_ENTRY } from "../../../server/state/endpoint-entry.ts";
+import { formatEntry } from "../../../server/state/home-journal.ts";
+import { HomeStore } from "../../../server/state/home-store.ts";
 
 let directory: string;
 beforeEach(() => {
@@ -20,7 +21,7 @@ const report: StateReport = {
     throw error;
   },
 };
-const open = () => new EndpointStore(join(directory, "endpoints"), report);
+const open = () => new HomeStore(ENDPOINT_ENTRY, join(directory, "endpoints"), report);
 const alice = "alice" as TunnelName;
 const entry = (last: number) => ({
   home: alice,
@@ -28,7 +29,7 @@ const entry = (last: number) => ({
   at: 1,
 });
 
-describe("the endpoint store", () => {
+describe("the store of homes", () => {
   it("remembers across restarts", async () => {
     const store = open();
     store.remember(entry(7));
@@ -50,7 +51,7 @@ describe("the endpoint store", () => {
   it("goes on without a disk, and writes all of it when there is one again", async () => {
     const path = join(directory, "missing", "endpoints");
     const told: string[] = [];
-    const store = new EndpointStore(path, {
+    const store = new HomeStore(ENDPOINT_ENTRY, path, {
       ...NO_REPORT,
       failing: ({ code }) => told.push(code),
       written: () => told.push("written"),
@@ -63,23 +64,25 @@ describe("the endpoint store", () => {
     for (let second = 0; second < 10; second++) store.flush();
     await store.close();
     expect(told).toEqual(["ENOENT", "written"]);
-    const again = new EndpointStore(path, report);
+    const again = new HomeStore(ENDPOINT_ENTRY, path, report);
     expect(again.recall(alice)).toEqual(entry(7));
     await again.close();
   });
 
   it("keeps a damaged journal aside, and takes over what can be read of it", async () => {
     const path = join(directory, "endpoints");
-    const text = `${formatEntry(entry(7))}{"home":"b\n${formatEntry(entry(8))}`;
+    const text = `${formatEntry(ENDPOINT_ENTRY, entry(7))}{"home":"b\n${formatEntry(ENDPOINT_ENTRY, entry(8))}`;
     writeFileSync(path, text);
     const told: string[] = [];
     const damaged = (keptAs: string) => told.push(keptAs);
-    const store = new EndpointStore(path, { ...report, damaged }, () => 0);
+    const store = new HomeStore(ENDPOINT_ENTRY, path, { ...report, damaged }, () => 0);
     expect(store.recall(alice)).toEqual(entry(8));
     await store.close();
     expect(told).toEqual([`${path}.damaged-19700101T000000.000Z`]);
     expect(readFileSync(told.join(), "utf8")).toBe(text);
-    expect(readFileSync(path, "utf8")).toBe(`{"version":1}\n${formatEntry(entry(8))}`);
+    expect(readFileSync(path, "utf8")).toBe(
+      `{"version":1}\n${formatEntry(ENDPOINT_ENTRY, entry(8))}`,
+    );
   });
 
   it("does not grow with the number of moves", async () => {
