@@ -43,11 +43,14 @@ export class FormerAssociations {
     this.#parts = parts;
   }
 
-  /** Whether a home may go on with a pair that stands: it was negotiated with whoever is `believedBy` this now. */
+  /**
+   * Whether a home may go on with a pair that stands: it was negotiated with whoever is `believedBy` this now, and will be
+   * believed for as long as it may serve.
+   */
   mayInherit(home: TunnelName, pair: StandingAssociations, believedBy: string): boolean {
     const { memory, clock } = this.#parts;
     const entry = memory.recall(home);
-    if (entry?.until !== undefined && entry.until <= clock.wall()) return false;
+    if (entry?.until !== undefined && entry.until - SERVES_MS <= clock.wall()) return false;
     const known = entry?.pairs.find(
       ({ inbound, outbound }) => inbound === pair.inbound && outbound === pair.outbound,
     );

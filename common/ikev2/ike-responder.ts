@@ -35,6 +35,7 @@ import type {
 import { type SourceRates, SourceThrottle, type SourceVerdict } from "./source-throttle.ts";
 import {
   decodeIkeHeader,
+  decodeLaterIkeHeader,
   ExchangeType,
   formatIkeSpi,
   HEADER_LENGTH,
@@ -80,8 +81,8 @@ export const DEFAULT_LIMITS: ResponderLimits = {
 const COOKIE_SECRET_MS = 60_000;
 const COOKIE_SECRET_LENGTH = 32; // octets
 const COOKIE_VERSION_LENGTH = 1; // octets
-/** INVALID_IKE_SPI for strangers, section 2.21.4: thousands of homes ask after a restart, and it is shorter than what it answers. */
-const INVALID_SPI_LIMIT: RateLimit = { rate: 500, burst: 500 };
+/** Answers to strangers, section 2.21.4: thousands of homes ask after a restart. */
+const STRANGER_ANSWER_LIMIT: RateLimit = { rate: 500, burst: 500 };
 
 export type StrangerDrop =
   | "half-open-limit"
@@ -140,7 +141,7 @@ export class IkeResponder {
   readonly #deadlines = new DeadlineQueue<SessionId>();
   #secrets: CookieSecret[] = [];
   #secretUntil: Instant | undefined;
-  readonly #invalidSpi = new TokenBucket(INVALID_SPI_LIMIT);
+  readonly #strangerAnswers = new TokenBucket(STRANGER_ANSWER_LIMIT);
   #nextId = 1;
 
   constructor(options: {
@@ -195,18 +196,23 @@ export class IkeResponder {
   }
 
   #receive(input: MessageInput, now: Instant): ResponderEffect[] {
+    const later = decodeLaterIkeHeader(input.message);
+    if (later !== undefined) {
+      return this.#answerStranger(later, NotifyType.invalidMajorVersion, input, now);
+    }
     const header = decodeIkeHeader(input.message);
     // Our SPI is the one of our part: a rekey that the home did not begin makes us the initiator.
     const local = header.fromInitiator ? header.responderSpi : header.initiatorSpi;
     const id = this.#bySpi.get(local);
     if (id !== undefined) return this.#toSession(id, input, now);
-    if (header.response) return [];
     const isInit =
       header.fromInitiator &&
+      !header.response &&
       header.exchange === ExchangeType.ikeSaInit &&
       header.responderSpi === ZERO_SPI &&
       header.messageId === 0;
-    return isInit ? this.#meet(header, input, now) : this.#unknownSpi(header, input, now);
+    if (isInit) return this.#meet(header, input, now);
+    return this.#answerStranger(header, NotifyType.invalidIkeSpi, input, now);
   }
 
   /** A stranger's IKE_SA_INIT. */
@@ -314,13 +320,17 @@ export class IkeResponder {
     return this.#halfOpenByAddress.get(address) ?? 0;
   }
 
-  /** INVALID_IKE_SPI, in the clear: the home takes it as a hint that we have begun anew (section 2.21.4). */
-  #unknownSpi(
+  /**
+   * In the clear: INVALID_IKE_SPI, which a home takes as a hint that we have begun anew (section 2.21.4), or
+   * INVALID_MAJOR_VERSION (section 2.5). Responses are not answered.
+   */
+  #answerStranger(
     header: IkeHeader,
+    type: number,
     { path, encapsulated }: { readonly path: Path; readonly encapsulated: boolean },
     now: Instant,
   ): ResponderEffect[] {
-    if (!this.#invalidSpi.take(now)) return [];
+    if (header.response || !this.#strangerAnswers.take(now)) return [];
     const message = encodeClearMessage(
       {
         initiatorSpi: header.initiatorSpi,
@@ -330,7 +340,7 @@ export class IkeResponder {
         response: true,
         messageId: header.messageId,
       },
-      [notify(NotifyType.invalidIkeSpi)],
+      [notify(type)],
     );
     return [{ kind: "send", path, encapsulated, message }];
   }

@@ -76,6 +76,18 @@ export function decodeIkeHeader(message: Uint8Array): IkeHeader {
   };
 }
 
+/**
+ * The header of a message of a later major version, read as ours: what is needed to answer it with
+ * INVALID_MAJOR_VERSION (section 2.5) every version has alike. Undefined for other messages. Throws `MalformedError`.
+ */
+export function decodeLaterIkeHeader(message: Uint8Array): IkeHeader | undefined {
+  const version = message[HeaderOffset.version] ?? 0;
+  if (version >> 4 <= MAJOR_VERSION) return undefined;
+  const asOurs = message.slice();
+  asOurs[HeaderOffset.version] = MAJOR_VERSION << 4;
+  return decodeIkeHeader(asOurs);
+}
+
 export function encodeIkeHeader(header: IkeHeader): Uint8Array {
   return new ByteWriter(HEADER_LENGTH)
     .octets(ikeSpiOctets(header.initiatorSpi))
