@@ -1,6 +1,6 @@
 /**
- * Preloaded into a daemon: on SIGUSR2 collects garbage and writes what is in use, and how much of that is compiled code,
- * to the file $HEAP_REPORT.
+ * Preloaded into a daemon: on SIGURG, for which it has no other use, collects garbage and writes what is in use, and how
+ * much of that is compiled code, to the file $HEAP_REPORT.
  *
  *     HEAP_REPORT=FILE node --expose-gc --import ./bench/heap-report.mjs dist/server/main.js run …
  */
@@ -8,7 +8,7 @@
 import { renameSync, writeFileSync } from "node:fs";
 import { getHeapCodeStatistics } from "node:v8";
 
-process.on("SIGUSR2", () => {
+process.on("SIGURG", () => {
   globalThis.gc();
   globalThis.gc();
   const { HEAP_REPORT: file } = process.env;

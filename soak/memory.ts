@@ -54,7 +54,7 @@ interface Report {
 /** Of a daemon that was started with `reporting`, and with `file` as its HEAP_REPORT. */
 export async function memoryOf(running: Running, file: string): Promise<Memory> {
   await rm(file, { force: true });
-  running.kill("SIGUSR2");
+  running.kill("SIGURG");
   const text = await eventually(() => readFile(file, "utf8").catch(() => undefined));
   const { heapUsed, external, code } = JSON.parse(text) as Report;
   const heap = heapUsed + external;

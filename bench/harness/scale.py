@@ -137,7 +137,7 @@ def accepted(dist, directory):
 
 
 def heap_of(pid, report):
-    os.kill(pid, signal.SIGUSR2)
+    os.kill(pid, signal.SIGURG)
     for _ in range(500):
         time.sleep(0.01)
         if os.path.exists(report):

@@ -1,6 +1,6 @@
 /**
  * The main job with keys by IKEv2 on the kernel's data plane, over the laboratory of `tunnel-lab.ts`: a server in the
- * kernel, alice in hers, bob in userspace.
+ * kernel, alice in hers by protocol 50, bob in userspace by UDP.
  */
 
 import { readFile, rm, writeFile } from "node:fs/promises";
@@ -29,7 +29,7 @@ describe.skipIf(!canUseXfrmInterfaces() || !daemonsAreBuilt())("keys by IKEv2", 
     const ikev2 = { ikev2: "psk", rekeyPackets: REKEY_PACKETS } as const;
     lab = await TunnelLab.open({
       homes: [
-        { name: "alice", ...ikev2, client: 'data-plane = "auto"' },
+        { name: "alice", ...ikev2, encapsulation: "esp", client: 'data-plane = "auto"' },
         { name: "bob", ...ikev2 },
       ],
       server: 'data-plane = "auto"',

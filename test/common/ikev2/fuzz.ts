@@ -10,6 +10,8 @@
  */
 
 import { randomInt } from "node:crypto";
+import { encodeInvalidSpi } from "../../../common/ikev2/exchanges/informational.ts";
+import type { Path } from "../../../common/ikev2/nat-detection.ts";
 import { HEADER_LENGTH } from "../../../common/ikev2/wire/header.ts";
 import { at } from "../../support/timeline.ts";
 import { forgedRequest, GATEWAY, HOME, Network, seeded } from "./support/network.ts";
@@ -40,8 +42,9 @@ const insides = charonSessions.flatMap((session) =>
 );
 const outsides = charonSessions.flatMap((session) => session.messages);
 const exchanges = [34, 35, 36, 36, 36, 37, 37, 99];
-const path = { local: GATEWAY, remote: HOME };
-const arrive = (message: Uint8Array) =>
+const toGateway = { local: GATEWAY, remote: HOME };
+const toHome = { local: HOME, remote: GATEWAY };
+const arrive = (message: Uint8Array, path: Path) =>
   ({ kind: "message", message, path, encapsulated: false, wallTime: 0 }) as const;
 
 function mutated(octets: Uint8Array): Uint8Array {
@@ -104,7 +107,11 @@ while (done < total) {
   const network = new Network({ seed: seed + done, homeSettings: { revealKeys: true } });
   network.carriesPackets = false;
   network.start().run(1_000);
-  const genuine = network.sent.map(({ message }) => message);
+  const [pair] = network.children.home.values();
+  const genuine = [
+    ...network.sent.map(({ message }) => message),
+    encodeInvalidSpi(pair?.outbound.spi ?? 0),
+  ];
   let messageId = 2;
   for (let round = 0; round < ROUND; round++, done++) {
     const isInside = number(INSIDE_ONE_IN) === 0;
@@ -119,8 +126,8 @@ while (done < total) {
       : withLength(mutated(one([...outsides, ...genuine])));
     // Of the processor, not of the clock: a busy machine is not our fault.
     const before = process.cpuUsage();
-    const answers = network.gateway.handle(arrive(message), at(network.now + round));
-    if (!isInside) network.home.handle(arrive(message), at(network.now + round));
+    const answers = network.gateway.handle(arrive(message, toGateway), at(network.now + round));
+    if (!isInside) network.home.handle(arrive(message, toHome), at(network.now + round));
     slowest = Math.max(slowest, process.cpuUsage(before).user / 1000);
     if (isInside && answers.some(({ kind }) => kind === "send")) messageId += 1;
     for (const effect of answers) {
