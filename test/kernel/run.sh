@@ -29,7 +29,7 @@ fi
 
 # All tests, in two guests side by side: the emulation of one hardly uses more than a processor. One takes these, which
 # last about as long as all others together.
-first=(test/kernel/{ikev2,refusals,rewrites}.test.ts)
+first=(test/kernel/{main-job,rewrites,standing}.test.ts)
 rest=()
 for file in test/kernel/*.test.ts; do
   [[ " ${first[*]} " == *" $file "* ]] || rest+=("$file")

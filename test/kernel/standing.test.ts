@@ -115,7 +115,7 @@ describe.skipIf(!canUseXfrmInterfaces() || !daemonsAreBuilt())("tunnels in the k
   it("lose nothing when the daemons are restarted as systemd does it", async () => {
     const before = await Promise.all([server, alice.namespace, carol.namespace].map(states));
     const loss = await lossDuring(async () => {
-      for (const daemon of [lab.server, alice.client, carol.client]) await daemon.restart();
+      await Promise.all([lab.server, alice.client, carol.client].map((daemon) => daemon.restart()));
       for (const home of [alice, carol]) await lab.confirmed(home, home.ipv4(7));
     });
     expect(loss).toEqual({ lost: [0, 0], drops: [] });
