@@ -815,7 +815,7 @@ export class KernelDataPlane implements DataPlane, KeyedDataPlane {
   }
 
   #countSent(tunnel: KernelTunnel, state: PresentState): void {
-    // Negotiated pairs are counted one by one, and have no reserve: their numbers end with the process.
+    // Negotiated pairs are counted one by one, and have no reserve: their numbers are the kernel's alone.
     if (tunnel.associations !== undefined) return;
     const { packets, octets } = state.current;
     if (packets !== tunnel.sent.packets) tunnel.sentAt = this.#options.now();
