@@ -11,7 +11,12 @@ import type { Clock, Timer } from "../common/adapters/system-clock.ts";
 import { later } from "../common/time.ts";
 import type { StandingAssociations } from "../common/tunnel/data-plane.ts";
 import type { TunnelName } from "../common/tunnel/tunnel.ts";
-import { type AssociationEntry, isSameProof, proofOf } from "./state/association-entry.ts";
+import {
+  type AssociationEntry,
+  type AssociationPair,
+  isSameProof,
+  proofOf,
+} from "./state/association-entry.ts";
 import type { HomeStore } from "./state/home-store.ts";
 
 /** Between one home and the next that is told: thousands must not come at once. Milliseconds. */
@@ -54,14 +59,25 @@ export class FormerAssociations {
     const known = entry?.pairs.find(
       ({ inbound, outbound }) => inbound === pair.inbound && outbound === pair.outbound,
     );
-    return known !== undefined && isSameProof(known.proof, proofOf(pair.keys, believedBy));
+    // However often it begins anew meanwhile.
+    if (known === undefined || this.#leftOf(known) <= 0) return false;
+    return isSameProof(known.proof, proofOf(pair.keys, believedBy));
   }
 
-  /** The tunnels stand: the homes are told. Those of whom nothing is known are not. */
-  begin(homes: readonly TunnelName[]): void {
+  /** How long a pair may still be gone on with; milliseconds. */
+  #leftOf({ inheritedAt }: AssociationPair): number {
+    const now = this.#parts.clock.wall();
+    return (inheritedAt ?? now) + SERVES_MS - now;
+  }
+
+  /**
+   * The tunnels stand, with the pairs that were inherited: the homes are told. Those of whom nothing is known are not.
+   */
+  begin(homes: readonly TunnelName[], inherited: readonly AssociationPair[]): void {
     if (this.#hasBegun) return;
     this.#hasBegun = true;
-    this.#after(SERVES_MS, this.#parts.expired);
+    const left = inherited.map((pair) => this.#leftOf(pair));
+    if (left.length > 0) this.#after(Math.max(0, Math.min(...left)), this.#parts.expired);
     this.#tellNext(homes, 0, 0);
   }
 

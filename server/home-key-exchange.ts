@@ -91,10 +91,8 @@ export interface ServerKeyExchangeParts {
   readonly log: Logger;
 }
 
-interface Pair extends NegotiatedPair, AssociationPair {
-  /** By an earlier process: it has no IKE SA. */
-  readonly isInherited: boolean;
-}
+/** One of an earlier process's (`inheritedAt`) has no IKE SA. */
+interface Pair extends NegotiatedPair, AssociationPair {}
 
 interface Entry {
   home: KeyedHome;
@@ -110,13 +108,19 @@ interface Entry {
   since: number;
 }
 
+/** Whose a session is, and by what he was believed when it began. */
+interface Proven {
+  readonly entry: Entry;
+  readonly fingerprint: string;
+}
+
 export class HomeKeyExchange {
   readonly #parts: ServerKeyExchangeParts;
   readonly #driver: Driver<ResponderInput, ResponderEffect>;
   readonly #links: LinkTable;
   readonly #homes = new Map<TunnelName, Entry>();
   readonly #byIdentity = new Map<string, Entry>();
-  readonly #bySession = new Map<SessionId, Entry>();
+  readonly #bySession = new Map<SessionId, Proven>();
   readonly #spis = new Set<number>();
   readonly #ledger = new IkeLedger<SessionId>();
   readonly #former: FormerAssociations;
@@ -198,10 +202,13 @@ export class HomeKeyExchange {
       if (!changed) continue;
       for (const id of entry.sessions) this.#askReauthentication(id);
       // Nobody is there who could be asked.
-      this.#removeAll(entry, ({ isInherited }) => isInherited);
+      this.#removeAll(entry, isInherited);
     }
     this.#parts.memory.retain(new Set(this.#homes.keys()));
-    this.#former.begin([...this.#homes.keys()]);
+    const inherited = [...this.#homes.values()].flatMap(({ associations }) => [
+      ...associations.values(),
+    ]);
+    this.#former.begin([...this.#homes.keys()], inherited);
   }
 
   #askReauthentication(id: SessionId): void {
@@ -216,7 +223,7 @@ export class HomeKeyExchange {
     const known = memory.recall(name);
     const inherited = keyed.associations(name).flatMap(({ spi }) => {
       const pair = known?.pairs.find(({ inbound }) => inbound === spi);
-      return pair === undefined ? [] : [{ ...pair, since, isInherited: true }];
+      return pair === undefined ? [] : [{ ...pair, since, inheritedAt: pair.inheritedAt ?? since }];
     });
     const entry = {
       home,
@@ -230,6 +237,7 @@ export class HomeKeyExchange {
     for (const { inbound } of inherited) this.#spis.add(inbound);
     this.#homes.set(name, entry);
     this.#byIdentity.set(formatIdentification(home.identity), entry);
+    if (inherited.length > 0) this.#remember(entry);
   }
 
   receive({ message, remote, encapsulated }: IkeMessage): void {
@@ -255,7 +263,7 @@ export class HomeKeyExchange {
     for (const id of sessions) {
       this.#driver.feed({ kind: "session", id, input: { kind: "rekey-child", spi } });
     }
-    if (associations?.get(spi)?.isInherited === true) this.#tellInvalidSpi(home, spi);
+    if (associations?.get(spi)?.inheritedAt !== undefined) this.#tellInvalidSpi(home, spi);
   }
 
   /** Undefined for a home that does not negotiate. */
@@ -352,16 +360,16 @@ export class HomeKeyExchange {
 
   #note(id: SessionId, effect: SessionEffect): void {
     this.#ledger.note(id, effect, this.#parts.clock.wall());
-    const entry = this.#bySession.get(id);
+    const proven = this.#bySession.get(id);
     if (effect.kind === "established") this.#established(id, effect.peer);
     else if (effect.kind === "closed") this.#closed(id, effect.reason);
-    else if (entry !== undefined) this.#follow(entry, effect);
+    else if (proven !== undefined) this.#follow(proven, effect);
   }
 
   #established(id: SessionId, peer: Identification): void {
     const entry = this.#byIdentity.get(formatIdentification(peer));
     if (entry === undefined) return;
-    this.#bySession.set(id, entry);
+    this.#bySession.set(id, { entry, fingerprint: entry.fingerprint });
     entry.sessions.add(id);
     const { authLifetime, clock } = this.#parts;
     entry.until = authLifetime === undefined ? undefined : clock.wall() + authLifetime * 1_000;
@@ -369,7 +377,7 @@ export class HomeKeyExchange {
 
   #closed(id: SessionId, reason: CloseReason): void {
     const { log } = this.#parts;
-    const entry = this.#bySession.get(id);
+    const { entry } = this.#bySession.get(id) ?? {};
     this.#bySession.delete(id);
     entry?.sessions.delete(id);
     // Strangers can cause it: no more than a debugging line.
@@ -377,7 +385,7 @@ export class HomeKeyExchange {
   }
 
   /** All but the beginning and the end, which are not for it. */
-  #follow(entry: Entry, effect: SessionEffect): void {
+  #follow({ entry, fingerprint }: Proven, effect: SessionEffect): void {
     const { keyed, log } = this.#parts;
     const { name } = entry.home.config;
     switch (effect.kind) {
@@ -394,9 +402,8 @@ export class HomeKeyExchange {
           inbound: inbound.spi,
           outbound: effect.child.outbound.spi,
           suite: inbound.suite,
-          proof: proofOf(keyOctets(effect.child), entry.fingerprint),
+          proof: proofOf(keyOctets(effect.child), fingerprint),
           since,
-          isInherited: false,
         });
         this.#remember(entry);
         this.#succeedInherited(entry);
@@ -445,7 +452,7 @@ export class HomeKeyExchange {
 
   /** What an earlier process negotiated is not sent with any more, and soon not received with. */
   #succeedInherited(entry: Entry): void {
-    const inherited = [...entry.associations.values()].filter(({ isInherited }) => isInherited);
+    const inherited = [...entry.associations.values()].filter(isInherited);
     if (inherited.length === 0) return;
     this.#former.succeeded(() => {
       for (const { inbound } of inherited) this.#remove(entry, inbound);
@@ -455,7 +462,7 @@ export class HomeKeyExchange {
 
   #removeInherited(): void {
     for (const [home, entry] of this.#homes) {
-      const removed = this.#removeAll(entry, ({ isInherited }) => isInherited);
+      const removed = this.#removeAll(entry, isInherited);
       if (removed === 0) continue;
       this.#remember(entry);
       this.#parts.log.warn(
@@ -465,11 +472,18 @@ export class HomeKeyExchange {
     }
   }
 
-  #remember({ home, associations, until }: Entry): void {
-    const pairs = [...associations.values()].map(({ inbound, outbound, suite, proof }) => ({
-      ...{ inbound, outbound, suite, proof },
-    }));
-    this.#parts.memory.remember({ home: home.config.name, pairs, until });
+  #remember(entry: Entry): void {
+    const { home, associations, until } = entry;
+    const { name } = home.config;
+    // Sessions of a home that is no more, or another now, end later.
+    if (this.#homes.get(name) !== entry) return;
+    const pairs = [...associations.values()].map(
+      ({ inbound, outbound, suite, proof, inheritedAt }) => ({
+        ...{ inbound, outbound, suite, proof },
+        ...(inheritedAt === undefined ? {} : { inheritedAt }),
+      }),
+    );
+    this.#parts.memory.remember({ home: name, pairs, until });
   }
 
   /** Returns how many. */
@@ -487,6 +501,10 @@ export class HomeKeyExchange {
   }
 }
 
+function isInherited({ inheritedAt }: Pair): boolean {
+  return inheritedAt !== undefined;
+}
+
 function nameOf(entry: Entry | undefined): TunnelName | undefined {
   return entry?.home.config.name;
 }
@@ -496,9 +514,10 @@ function interfaceIdOf(address: HomeConfig["linkLocal"]): Uint8Array {
 }
 
 /** What a home must learn of, or prove, again. Never told: it holds keys. */
-function fingerprint({ config, credential, trust }: KeyedHome): string {
+function fingerprint({ config, identity, credential, trust }: KeyedHome): string {
   const { linkLocal, serverLinkLocal, prefixes, dns } = config;
   return JSON.stringify([
+    formatIdentification(identity),
     linkLocal,
     serverLinkLocal,
     prefixes,

@@ -370,10 +370,15 @@ export class TunnelServer implements MeteredServer {
   }
 
   async close(): Promise<void> {
+    this.leave();
+    await this.#parts.dataPlane.close();
+  }
+
+  /** Nothing more is done; the tunnels stand. */
+  leave(): void {
     this.#tick?.cancel();
     this.#driver.close();
     this.#parts.keyExchange?.exchange.close();
-    await this.#parts.dataPlane.close();
   }
 
   #react(event: DataPlaneEvent): void {

@@ -53,6 +53,7 @@ import { isSucceeded, planMove } from "../xfrm/move.ts";
 import {
   type PresentXfrm,
   planXfrm,
+  portsOf,
   standingState,
   statesOf,
   successorOf,
@@ -95,6 +96,8 @@ const LINKS_SETTLE = 100;
  * whether the home is still there; milliseconds. Without it a restart would interrupt what nothing else interrupts.
  */
 const HOLD_GRACE = 3_000;
+/** And so much longer for each tunnel: thousands are not asked all at once. */
+const HOLD_GRACE_A_TUNNEL = 1;
 /**
  * Sequence numbers reserved ahead. The kernel asks nobody before it uses one, so they must outlast the ten seconds in
  * which every tunnel is looked at: 64-bit numbers are many, of 32-bit ones a lost reserve may not hurt.
@@ -254,7 +257,8 @@ export class KernelDataPlane implements DataPlane, KeyedDataPlane {
     clearTimeout(tunnel.grace);
     if (tunnel.attachment.sending === sending) return;
     if (sending === "probes-only" && tunnel.adopted) {
-      tunnel.grace = setTimeout(() => this.#hold(tunnel), HOLD_GRACE).unref();
+      const grace = HOLD_GRACE + HOLD_GRACE_A_TUNNEL * this.#tunnels.size;
+      tunnel.grace = setTimeout(() => this.#hold(tunnel), grace).unref();
     } else if (sending === "probes-only") {
       this.#hold(tunnel);
     } else {
@@ -773,17 +777,21 @@ export class KernelDataPlane implements DataPlane, KeyedDataPlane {
     );
   }
 
-  /** Inbound states of negotiated keys at our new address; each stands there before it goes here. */
+  /**
+   * Inbound states of negotiated keys: at our new address, where each stands before it goes here, or with the new port of a
+   * NAT before the peer.
+   */
   #moveNegotiated(before: WantedXfrm, after: WantedXfrm): void {
-    const moved = before.negotiated?.filter((state) =>
-      after.negotiated?.some(
-        ({ spi, destination }) => spi === state.spi && destination !== state.destination,
-      ),
-    );
-    for (const from of moved ?? []) {
+    for (const from of before.negotiated ?? []) {
       const to = after.negotiated?.find(({ spi }) => spi === from.spi);
+      if (to === undefined) continue;
+      if (to.destination === from.destination) {
+        if (portsOf(to) === portsOf(from)) continue;
+        this.#options.xfrm.attempt([xfrmRequest({ kind: "update-state", state: to })]);
+        continue;
+      }
       const present = this.#read(from);
-      if (to === undefined || present === undefined) continue;
+      if (present === undefined) continue;
       this.#options.xfrm.attempt([
         xfrmRequest({ kind: "add-state", state: successorOf(present, to) }),
         xfrmRequest({ kind: "delete-state", state: from }),

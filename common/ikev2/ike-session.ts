@@ -55,6 +55,9 @@ import { decodePayloads, findError, type Payload } from "./wire/message.ts";
 import { decodePayloadChain } from "./wire/payload-chain.ts";
 import { NotifyType } from "./wire/payloads/notify.ts";
 
+/** A home that was asked to prove anew who it is has so much longer than it was told. */
+const REAUTHENTICATION_GRACE_MS = 30_000;
+
 /** What a session is made with. */
 export interface SessionParts {
   readonly settings: SessionSettings;
@@ -152,6 +155,10 @@ export class IkeSession {
         break;
       case "ask-reauthentication":
         tasks.add({ kind: "information", authLifetime: input.seconds });
+        this.#session.endsAt = earliest(
+          this.#session.endsAt,
+          later(now, 1_000 * input.seconds + REAUTHENTICATION_GRACE_MS),
+        );
         break;
       case "moved":
         this.#move(input.path, now);

@@ -200,16 +200,16 @@ async function eachSecond(step: (first: boolean) => Promise<void>): Promise<void
 
 /** Aborts on SIGINT and SIGTERM. A second signal ends the process as if nobody listened. */
 export function interruption(): AbortSignal {
-  return abortedBy({ SIGINT: undefined, SIGTERM: undefined });
+  return abortedBy({ SIGINT: () => undefined, SIGTERM: () => undefined });
 }
 
-/** Aborts on the first of these signals, with the reason that stands beside it. */
+/** Aborts on the first of these signals, with the reason that is found beside it. */
 export function abortedBy(
-  reasons: Readonly<Partial<Record<NodeJS.Signals, symbol | undefined>>>,
+  reasons: Readonly<Partial<Record<NodeJS.Signals, () => symbol | undefined>>>,
 ): AbortSignal {
   const controller = new AbortController();
   for (const [signal, reason] of Object.entries(reasons)) {
-    process.once(signal, () => controller.abort(reason));
+    process.once(signal, () => controller.abort(reason()));
   }
   return controller.signal;
 }

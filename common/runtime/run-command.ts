@@ -28,7 +28,8 @@ export interface DaemonParts<Config extends { readonly log: LogConfig }> {
 
 /**
  * Resolves when it was told to stop, and has stopped. SIGUSR2 (RestartKillSignal= in the units) tells it that the next
- * process follows at once.
+ * process follows at once. Where that one would not start, with a mistaken configuration, it is a stop as any other:
+ * nothing is left that nobody looks after.
  */
 export async function runDaemon<Config extends { readonly log: LogConfig }>(
   parts: DaemonParts<Config>,
@@ -36,7 +37,11 @@ export async function runDaemon<Config extends { readonly log: LogConfig }>(
   keepCodeReady();
   const config = parts.load();
   const log = openLog(config.log);
-  const stop = abortedBy({ SIGINT: undefined, SIGTERM: undefined, SIGUSR2: RESTART });
+  const stop = abortedBy({
+    SIGINT: () => undefined,
+    SIGTERM: () => undefined,
+    SIGUSR2: () => (isMistaken(parts.load) ? undefined : RESTART),
+  });
   const { assemble } = await parts.assembly();
   const { openServiceManager } = await import("../adapters/systemd-notify.ts");
   const { openDescriptorStore } = await import("../adapters/descriptor-store.ts");
@@ -47,4 +52,13 @@ export async function runDaemon<Config extends { readonly log: LogConfig }>(
   parts.prepare?.({ service, tasks, log });
   await service.run(stop, () => log.info(parts.facts(config), "ready"));
   log.info(stop.reason === RESTART ? "ended, the next process takes over" : "stopped");
+}
+
+function isMistaken(load: () => unknown): boolean {
+  try {
+    load();
+    return false;
+  } catch {
+    return true; // the next process says what is wrong with it
+  }
 }

@@ -11,7 +11,7 @@
  * and counters with it. Other ports of ESP in UDP are no move at all but a change of the state.
  */
 
-import { planPolicies, successorOf, type XfrmOperation } from "./plan.ts";
+import { planPolicies, portsOf, successorOf, type XfrmOperation } from "./plan.ts";
 import type { Migration, PolicyId, XfrmPolicy } from "./policy-message.ts";
 import type { EncapsulationTemplate, PresentState, XfrmState } from "./state-message.ts";
 import type { WantedXfrm } from "./tunnel-xfrm.ts";
@@ -118,8 +118,4 @@ function movedPolicy(policy: XfrmPolicy, before: WantedXfrm, after: WantedXfrm):
 
 function addressesOf({ source, destination }: XfrmState): string {
   return `${source} ${destination}`;
-}
-
-function portsOf({ encapsulation }: XfrmState): string {
-  return `${encapsulation?.sourcePort} ${encapsulation?.destinationPort}`;
 }

@@ -55,6 +55,7 @@ export function planXfrm(present: PresentXfrm, wanted: readonly WantedXfrm[]): X
     ...removed.filter(({ policy }) => !isBlock(policy)),
     ...states.removed.map((state) => ({ kind: "delete-state", state }) as const),
     ...states.added.map((state) => ({ kind: "add-state", state }) as const),
+    ...states.changed.map((state) => ({ kind: "update-state", state }) as const),
     ...policies.changed
       .filter((policy) => !isBlock(policy))
       .map((policy) => ({ kind: "update-policy", policy }) as const),
@@ -96,6 +97,7 @@ export function successorOf(standing: PresentState, wanted: XfrmState): XfrmStat
 function planStates(present: readonly PresentState[], wanted: readonly XfrmState[]) {
   const removed = new Set(present);
   const added: XfrmState[] = [];
+  const changed: XfrmState[] = [];
   const bySpi = new Map<number, PresentState[]>();
   for (const state of present) bySpi.set(state.spi, [...(bySpi.get(state.spi) ?? []), state]);
   for (const state of wanted) {
@@ -104,21 +106,26 @@ function planStates(present: readonly PresentState[], wanted: readonly XfrmState
       added.push(state);
     } else if (attachmentOf(standing) === attachmentOf(state)) {
       removed.delete(standing);
+      if (portsOf(standing) !== portsOf(state)) changed.push(state);
     } else {
       added.push(successorOf(standing, state));
     }
   }
-  return { removed: [...removed], added };
+  return { removed: [...removed], added, changed };
 }
 
-/** All of a state but its keys and counters. */
+/** All of a state but its keys, its counters, and what can be changed in place. */
 function attachmentOf(state: XfrmState): string {
-  const { type, sourcePort, destinationPort } = state.encapsulation ?? {};
   return JSON.stringify([
     ...[state.source, state.destination, state.protocol, state.requestId, state.mode],
-    ...[state.flags, selectorOf(state.selector), type, sourcePort, destinationPort],
+    ...[state.flags, selectorOf(state.selector), state.encapsulation?.type],
     state.replay?.window,
   ]);
+}
+
+/** Of ESP in UDP. The kernel takes others in place. */
+export function portsOf({ encapsulation }: XfrmState): string {
+  return `${encapsulation?.sourcePort} ${encapsulation?.destinationPort}`;
 }
 
 /** What differs, in no order. */

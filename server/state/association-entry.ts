@@ -16,6 +16,8 @@ export interface AssociationPair {
   readonly suite: Suite;
   /** Says, to whom has the pair's keys, which home they were negotiated with and what it had proven; see `proofOf`. */
   readonly proof: string;
+  /** Wall-clock milliseconds since 1970: since when it has been gone on with without an IKE SA; absent: it has one. */
+  readonly inheritedAt?: number;
 }
 
 export interface AssociationEntry {
@@ -50,7 +52,8 @@ export function isSameProof(one: string, other: string): boolean {
 
 function isPair(value: unknown): value is AssociationPair {
   if (typeof value !== "object" || value === null) return false;
-  const { inbound, outbound, suite, proof } = value as Record<string, unknown>;
+  const { inbound, outbound, suite, proof, inheritedAt } = value as Record<string, unknown>;
+  if (inheritedAt !== undefined && !Number.isFinite(inheritedAt)) return false;
   return isSpi(inbound) && isSpi(outbound) && isSuite(suite) && typeof proof === "string";
 }
 

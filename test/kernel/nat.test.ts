@@ -12,5 +12,6 @@ describe.skipIf(!canUseXfrmInterfaces() || !daemonsAreBuilt())("homes behind one
       { name: "bob", ikev2: "ed25519" },
     ],
     server: KERNEL,
+    isManaged: true,
   });
 });

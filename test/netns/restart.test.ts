@@ -8,6 +8,7 @@
  *                                       └ stranger, which sends what was captured
  */
 
+import { readFile, writeFile } from "node:fs/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Encapsulation } from "../../common/tunnel/tunnel.ts";
 import type { ServerStatus } from "../../server/status.ts";
@@ -200,6 +201,12 @@ describe.skipIf(skipped)("starting and stopping", () => {
       ({ ifname }) => ifname,
     );
 
+  /** Each with its namespace and the interface that it makes. */
+  const daemons = (): [Daemon<unknown>, Namespace, string][] => [
+    [alice.client, alice.namespace, "ht0"],
+    [lab.server, lab.serverNamespace, "ht-alice"],
+  ];
+
   it("a second instance of either says so and ends with status 1; the first goes on", async () => {
     for (const daemon of [alice.client, lab.server] as Daemon<unknown>[]) {
       const second = daemon.another();
@@ -220,6 +227,29 @@ describe.skipIf(skipped)("starting and stopping", () => {
     await alice.client.start();
     await lab.confirmed(alice, alice.ipv4(7));
     await alice.reachesFar();
+  });
+
+  it("SIGUSR2 ends either with status 0, and leaves its interface to the next", async () => {
+    for (const [daemon, namespace, link] of daemons()) {
+      const before = await namespace.run(`ip -o link show ${link}`);
+      await daemon.restart();
+      const index = (text: string) => text.split(":")[0];
+      expect(index(await namespace.run(`ip -o link show ${link}`))).toBe(index(before));
+    }
+    await lab.confirmed(alice, alice.ipv4(7));
+    await alice.reachesFar();
+  });
+
+  it("and where the next would not start, it is a stop as any other", async () => {
+    for (const [daemon, namespace, link] of daemons()) {
+      const text = await readFile(daemon.configFile, "utf8");
+      await writeFile(daemon.configFile, `nonsense = true\n${text}`);
+      await expect(daemon.restart()).rejects.toThrow("nonsense");
+      await expect(namespace.run(`ip link show ${link}`)).rejects.toThrow();
+      await writeFile(daemon.configFile, text);
+      await daemon.start();
+    }
+    await lab.confirmed(alice, alice.ipv4(7));
   });
 
   it("SIGTERM ends either with status 0, and removes its interface and its socket", async () => {

@@ -1,7 +1,11 @@
 import { beforeEach, describe, expect, it } from "vitest";
 import type { TunnelName } from "../../common/tunnel/tunnel.ts";
 import { FormerAssociations } from "../../server/former-associations.ts";
-import { type AssociationEntry, proofOf } from "../../server/state/association-entry.ts";
+import {
+  type AssociationEntry,
+  type AssociationPair,
+  proofOf,
+} from "../../server/state/association-entry.ts";
 import { VirtualClock } from "../support/virtual-clock.ts";
 
 const name = (index: number) => `home${index}` as TunnelName;
@@ -19,12 +23,13 @@ describe("what an earlier process negotiated", () => {
 
   const advance = (ms: number) => clock.advanceTo(clock.now() + ms);
 
+  const pairOf = (inbound: number): AssociationPair => ({
+    ...{ inbound, outbound: 6, suite: "aes-gcm-128" },
+    proof: proofOf(KEYS, "alice's key"),
+  });
+
   const remember = (home: TunnelName, inbound: number, until?: number) =>
-    memory.set(home, {
-      home,
-      until,
-      pairs: [{ inbound, outbound: 6, suite: "aes-gcm-128", proof: proofOf(KEYS, "alice's key") }],
-    });
+    memory.set(home, { home, until, pairs: [pairOf(inbound)] });
 
   beforeEach(() => {
     clock = new VirtualClock();
@@ -66,10 +71,23 @@ describe("what an earlier process negotiated", () => {
     expect(former.mayInherit(alice, STANDING, "alice's key")).toBe(false);
   });
 
+  it("and not for more than five minutes in all, however often the server begins anew", () => {
+    const inheritedAt = clock.wall();
+    memory.set(alice, { home: alice, pairs: [{ ...pairOf(5), inheritedAt }] });
+    advance(200_000);
+    expect(former.mayInherit(alice, STANDING, "alice's key")).toBe(true);
+    former.begin([], [{ ...pairOf(5), inheritedAt }, pairOf(7)]);
+    advance(99_999);
+    expect(expiries).toBe(0);
+    advance(1);
+    expect(expiries).toBe(1);
+    expect(former.mayInherit(alice, STANDING, "alice's key")).toBe(false);
+  });
+
   it("is told to the homes a hundred a second, and again to those who do not come", () => {
     const homes = Array.from({ length: 250 }, (_, index) => name(index));
     for (const [index, home] of homes.entries()) remember(home, 1_000 + index);
-    former.begin(homes);
+    former.begin(homes, [{ ...pairOf(1_000), inheritedAt: clock.wall() }]);
     advance(999);
     expect(told).toHaveLength(100);
     expect(told[17]).toMatchObject({ home: name(17), spi: 1_017 });
@@ -84,22 +102,22 @@ describe("what an earlier process negotiated", () => {
   it("is told to nobody of whom nothing is known, or who came first", () => {
     remember(alice, 5);
     settled.add(alice);
-    former.begin([alice, "bob" as TunnelName]);
+    former.begin([alice, "bob" as TunnelName], []);
     advance(600_000);
     expect(told).toEqual([]);
   });
 
   it("begins once, however often the homes are read anew", () => {
     remember(alice, 5);
-    former.begin([alice]);
-    former.begin([alice]);
+    former.begin([alice], []);
+    former.begin([alice], []);
     advance(1_000);
     expect(told).toHaveLength(1);
   });
 
   it("ends with the process", () => {
     remember(alice, 5);
-    former.begin([alice]);
+    former.begin([alice], []);
     former.succeeded(() => expect.fail("closed"));
     former.close();
     advance(600_000);

@@ -9,14 +9,19 @@
  */
 
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { homeIn, type LabHome, TunnelLab, type TunnelLabOptions } from "./tunnel-lab.ts";
+import { PingStream } from "./ping-stream.ts";
+import { FAR, homeIn, type LabHome, TunnelLab, type TunnelLabOptions } from "./tunnel-lab.ts";
 
 const NAT = "198.51.100.10";
 const OTHER_NAT = "198.51.100.11";
 const INSIDE = "192.168.1.2";
 
-/** The tests, for alice and bob with these settings. */
-export function homesBehindNat({ homes: described, server }: TunnelLabOptions): void {
+/**
+ * The tests, for alice and bob with these settings. Whose server is managed has it in the kernel, where restarts lose
+ * nothing.
+ */
+export function homesBehindNat(options: TunnelLabOptions): void {
+  const { isManaged = false } = options;
   let lab: TunnelLab;
   let homes: readonly LabHome[];
 
@@ -59,10 +64,7 @@ export function homesBehindNat({ homes: described, server }: TunnelLabOptions): 
   }
 
   beforeAll(async () => {
-    lab = await TunnelLab.build({
-      homes: described,
-      ...(server === undefined ? {} : { server }),
-    });
+    lab = await TunnelLab.build(options);
     homes = [lab.home("alice"), lab.home("bob")];
     await Promise.all(homes.map(putBehindNat));
     await lab.router.run(
@@ -130,6 +132,18 @@ export function homesBehindNat({ homes: described, server }: TunnelLabOptions): 
     await lab.server.until((status) => homeIn(status, alice.name).traffic.refused.replayed === 1);
     await alice.reachesFar();
     expect(await endpointOf(alice)).toEqual(before);
+  });
+
+  it(`are found again by a server that begins anew${isManaged ? ", and lose nothing" : ""}`, async () => {
+    const streams = await Promise.all(
+      homes.map(({ namespace }) => PingStream.start(namespace, FAR, { interval: 0.1 })),
+    );
+    await lab.server.crash();
+    await lab.server.start();
+    await lab.server.until((status) => status.homes.every(({ keys }) => keys?.ikeSas === 1));
+    for (const home of homes) await confirmedAt(home, OTHER_NAT);
+    const lost = await Promise.all(streams.map((stream) => stream.lost()));
+    if (isManaged) expect(lost).toEqual([0, 0]);
   });
 
   it("go back to stating their address when they have one of their own again", async () => {

@@ -191,6 +191,23 @@ describe("the plan", () => {
     });
   });
 
+  it("changes the ports of ESP in UDP in place", () => {
+    const inUdp: TunnelSpec = { ...atServer, encapsulation: "udp" };
+    const before = xfrmTunnel(inUdp, serverEnd);
+    const after = xfrmTunnel(inUdp, { ...serverEnd, remote: { address: oldHome, port: 30_003 } });
+    const operations = planXfrm(present(before), [after]);
+    expect(operations).toMatchObject([
+      {
+        kind: "update-state",
+        state: { encapsulation: { sourcePort: 4500, destinationPort: 30_003 } },
+      },
+      {
+        kind: "update-state",
+        state: { encapsulation: { sourcePort: 30_003, destinationPort: 4500 } },
+      },
+    ]);
+  });
+
   it("never gives other keys the numbers of old ones", () => {
     const rekeyed = xfrmTunnel({ ...atServer, outbound: keys(0x2001, 7) }, serverEnd);
     const operations = planXfrm(present(wanted), [rekeyed]);

@@ -22,6 +22,7 @@ describe("what is remembered of negotiated SAs", () => {
     ["a pair", { home: alice, pairs: [pair] }],
     ["two, and until when", { home: alice, pairs: [pair, { ...pair, inbound: 7 }], until: 17 }],
     ["none", { home: alice, pairs: [] }],
+    ["one that was inherited", { home: alice, pairs: [{ ...pair, inheritedAt: 17 }] }],
   ])("is read as it was written: %s", (_, entry: AssociationEntry) => {
     const text = formatEntry(ASSOCIATION_ENTRY, entry);
     expect(readJournal(ASSOCIATION_ENTRY, text).entries.get(alice)).toEqual(entry);
@@ -34,6 +35,7 @@ describe("what is remembered of negotiated SAs", () => {
     ["another suite", { pairs: [{ ...pair, suite: "rot13" }] }],
     ["no proof", { pairs: [{ ...pair, proof: 17 }] }],
     ["null for a pair", { pairs: [null] }],
+    ["no time of inheritance", { pairs: [{ ...pair, inheritedAt: null }] }],
     ["no time", { pairs: [pair], until: "soon" }],
   ])("is passed over when it has %s", (_, fields) => {
     const text = `${JSON.stringify({ home: alice, ...fields })}\n`;
