@@ -62,13 +62,13 @@ export class PingStream {
     await this.#ping.stop();
   }
 
-  /** Stops, and tells how many were never answered. The last one may still have been on its way, and does not count. */
+  /** Stops, and tells how many of those before the last answered one were never answered. */
   async lost(): Promise<number> {
     this.#ping.kill("SIGINT");
     await this.#ping.exited;
-    const counts = /(\d+) packets transmitted, (\d+) received/.exec(this.#ping.stdout);
-    const [, sent, received] = counts ?? [];
-    return Math.max(0, Number(sent) - Number(received) - 1);
+    const answers = this.#ping.stdout.matchAll(/bytes from .* icmp_seq=(\d+)/g);
+    const answered = new Set([...answers].map(([, sequence]) => Number(sequence)));
+    return Math.max(0, ...answered) - answered.size;
   }
 
   #collect(): void {
