@@ -614,6 +614,7 @@ export class TunnelServer implements MeteredServer {
     this.#ticks += 1;
     dataPlane.flush();
     this.#parts.store.flush();
+    this.#parts.keyExchange?.exchange.flush();
     if (this.#round.length === 0) this.#round = [...this.#homes.values()];
     const share = Math.ceil(this.#homes.size / TICKS_A_ROUND);
     for (const home of this.#round.splice(0, share)) {
