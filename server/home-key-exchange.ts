@@ -3,7 +3,7 @@
  * the data plane, and tells the server where a home is that has proven who it is.
  */
 
-import type { KeyObject, X509Certificate } from "node:crypto";
+import type { X509Certificate } from "node:crypto";
 import type { IkeMessage } from "../common/adapters/ike-transport.ts";
 import type { KeyLogFile } from "../common/adapters/key-log-file.ts";
 import type { Clock } from "../common/adapters/system-clock.ts";
@@ -47,6 +47,7 @@ import {
 } from "../common/tunnel/tunnel.ts";
 import type { HomeConfig } from "./config.ts";
 import { FormerAssociations } from "./former-associations.ts";
+import { homeFingerprint } from "./home-fingerprint.ts";
 import { type AssociationEntry, type AssociationPair, proofOf } from "./state/association-entry.ts";
 import type { HomeStore } from "./state/home-store.ts";
 
@@ -159,7 +160,9 @@ export class HomeKeyExchange {
     parts.keyed.inherit?.((name, pair) => {
       const home = this.#wanted.get(name);
       if (home === undefined) return undefined;
-      return this.#former.mayInherit(name, pair, fingerprint(home)) ? home.softLimit : undefined;
+      return this.#former.mayInherit(name, pair, homeFingerprint(home))
+        ? home.softLimit
+        : undefined;
     });
   }
 
@@ -191,7 +194,7 @@ export class HomeKeyExchange {
     this.#authorities = [...new Set(authorities)];
     for (const home of wanted) {
       const entry = this.#homes.get(home.config.name);
-      const print = fingerprint(home);
+      const print = homeFingerprint(home);
       if (entry === undefined) {
         this.#add(home, print);
         continue;
@@ -511,32 +514,4 @@ function nameOf(entry: Entry | undefined): TunnelName | undefined {
 
 function interfaceIdOf(address: HomeConfig["linkLocal"]): Uint8Array {
   return ipv6Octets(address).slice(INTERFACE_ID);
-}
-
-/** What a home must learn of, or prove, again. Never told: it holds keys. */
-function fingerprint({ config, identity, credential, trust }: KeyedHome): string {
-  const { linkLocal, serverLinkLocal, prefixes, dns } = config;
-  return JSON.stringify([
-    formatIdentification(identity),
-    linkLocal,
-    serverLinkLocal,
-    prefixes,
-    dns,
-    secretOf(credential),
-    secretOf(trust),
-  ]);
-}
-
-function secretOf(secret: Credential | Trust): unknown {
-  const publicText = (key: KeyObject) => key.export({ format: "jwk" });
-  switch (secret.kind) {
-    case "shared-key":
-      return [...secret.key];
-    case "public-keys":
-      return secret.publicKeys.map(publicText);
-    case "private-key":
-      return publicText(secret.privateKey);
-    case "authorities":
-      return secret.authorities.map(({ fingerprint256 }) => fingerprint256);
-  }
 }

@@ -1,0 +1,182 @@
+/** A server that begins anew and finds SAs in the kernel: with whom it goes on, until when, and what it tells the homes. */
+
+import { beforeEach, describe, expect, it } from "vitest";
+import { DEFAULT_SETTINGS } from "../../common/ikev2/default-settings.ts";
+import { invalidSpiIn } from "../../common/ikev2/exchanges/informational.ts";
+import { identificationOf } from "../../common/ikev2/identity.ts";
+import { decodeIkeHeader } from "../../common/ikev2/wire/header.ts";
+import { parseIpv4, parseIpv6, parseIpv6Prefix } from "../../common/ip/address.ts";
+import { silentLog } from "../../common/runtime/log.ts";
+import type { KeyedDataPlane, StandingAssociations } from "../../common/tunnel/data-plane.ts";
+import type { TunnelName } from "../../common/tunnel/tunnel.ts";
+import { homeFingerprint } from "../../server/home-fingerprint.ts";
+import { HomeKeyExchange, type KeyedHome } from "../../server/home-key-exchange.ts";
+import { type AssociationEntry, proofOf } from "../../server/state/association-entry.ts";
+import { VirtualClock } from "../support/virtual-clock.ts";
+
+const alice = "alice" as TunnelName;
+const KEYS = Uint8Array.of(1, 2, 3, 4);
+const STANDING: StandingAssociations = { inbound: 0x1001, outbound: 0x2002, keys: KEYS };
+const LIMIT = { packets: 1_000, octets: 1_000_000 };
+const SECRET = {
+  kind: "shared-key",
+  key: new TextEncoder().encode("sixteen octets and more"),
+} as const;
+
+function homeWith(
+  changes: { identity?: string; prefix?: string; secret?: typeof SECRET } = {},
+): KeyedHome {
+  const { identity = "alice.example", prefix = "2001:db8:a::/56", secret = SECRET } = changes;
+  return {
+    config: {
+      name: alice,
+      interfaceName: "ht-alice",
+      linkLocal: parseIpv6("fe80::c"),
+      serverLinkLocal: parseIpv6("fe80::5"),
+      prefixes: [parseIpv6Prefix(prefix)],
+      encapsulation: "udp",
+      mtu: undefined,
+      dns: undefined,
+    } as unknown as KeyedHome["config"],
+    identity: identificationOf(identity),
+    credential: secret,
+    trust: secret,
+    softLimit: LIMIT,
+    childLifetimeMs: undefined,
+  };
+}
+
+/** What the kernel plane does: the pair stands if the one who goes on with it says so. */
+class Kernel implements KeyedDataPlane {
+  spis: number[] = [];
+  #heir: Parameters<NonNullable<KeyedDataPlane["inherit"]>>[0] = () => undefined;
+
+  inherit(heir: Parameters<NonNullable<KeyedDataPlane["inherit"]>>[0]): void {
+    this.#heir = heir;
+  }
+
+  apply(): void {
+    if (this.#heir(alice, STANDING) !== undefined) this.spis = [STANDING.inbound];
+  }
+
+  associations() {
+    const left = { isSentWith: true, packetsLeft: 1, octetsLeft: 1 };
+    return this.spis.map((spi) => ({ spi, ...left }));
+  }
+
+  removeAssociations(_: TunnelName, removed: number): void {
+    this.spis = this.spis.filter((spi) => spi !== removed);
+  }
+
+  addAssociations(): void {}
+  useAssociations(): void {}
+  listenForIke(): void {}
+  sendIke(): void {}
+  sendIkeKeepalive(): void {}
+}
+
+describe("a server that begins anew", () => {
+  let clock: VirtualClock;
+  let kernel: Kernel;
+  let memory: Map<TunnelName, AssociationEntry>;
+  let sent: { readonly message: Uint8Array; readonly remote: unknown }[];
+  let exchange: HomeKeyExchange;
+
+  beforeEach(() => {
+    clock = new VirtualClock();
+    kernel = new Kernel();
+    sent = [];
+    const proof = proofOf(KEYS, homeFingerprint(homeWith()));
+    const { inbound, outbound } = STANDING;
+    const pair = { inbound, outbound, suite: "aes-gcm-128", proof } as const;
+    memory = new Map([[alice, { home: alice, pairs: [pair] }]]);
+    exchange = new HomeKeyExchange({
+      address: parseIpv4("198.51.100.1"),
+      identity: identificationOf("server.example"),
+      authLifetime: undefined,
+      dns: [],
+      settings: { ...DEFAULT_SETTINGS, forceEncapsulation: true },
+      ports: { random: (count) => new Uint8Array(count), allocateSpi: () => 0x3003 },
+      clock,
+      keyed: kernel,
+      send: (message) => sent.push(message),
+      sendKeepalive: () => undefined,
+      onKeyed: () => undefined,
+      onSource: () => undefined,
+      memory: {
+        recall: (home) => memory.get(home),
+        remember: (entry) => memory.set(entry.home, entry),
+        retain: () => undefined,
+        flush: () => undefined,
+      },
+      endpointOf: () => ({ address: parseIpv4("192.0.2.7"), port: 61_000 }),
+      log: silentLog(),
+    });
+  });
+
+  /** As it is done for the homes that were read from files. */
+  function serve(home: KeyedHome): void {
+    exchange.retain([home]);
+    kernel.apply();
+    exchange.serve([home]);
+  }
+
+  it("goes on with what it negotiated with the home, and says that it has no IKE SA", () => {
+    serve(homeWith());
+    expect(exchange.statusOf(alice)).toMatchObject({
+      state: "established",
+      ikeSas: 0,
+      associations: [{ spi: STANDING.inbound, suite: "aes-gcm-128" }],
+    });
+  });
+
+  it.each([
+    ["is called otherwise", { identity: "mallory.example" }],
+    ["has another prefix", { prefix: "2001:db8:b::/56" }],
+    [
+      "has another key",
+      { secret: { ...SECRET, key: new TextEncoder().encode("another, of 16 octets") } },
+    ],
+  ])("does not where the home %s now", (_, changes) => {
+    serve(homeWith(changes));
+    expect(exchange.statusOf(alice)).toMatchObject({ state: "none", associations: [] });
+    expect(kernel.spis).toEqual([]);
+  });
+
+  it("tells the home at the port that its NAT has open, and at the usual one", () => {
+    serve(homeWith());
+    const [first] = sent;
+    expect(sent.map(({ remote }) => remote)).toEqual([
+      { address: "192.0.2.7", port: 61_000 },
+      { address: "192.0.2.7", port: 4500 },
+    ]);
+    const message = first?.message ?? expect.fail("nothing was sent");
+    expect(invalidSpiIn(decodeIkeHeader(message), message)).toBe(STANDING.inbound);
+  });
+
+  it("tells it again when what it sends with is used up", () => {
+    serve(homeWith());
+    sent.length = 0;
+    exchange.rekey(alice, STANDING.inbound);
+    expect(sent).toHaveLength(2);
+  });
+
+  it("gives it up when nobody came for five minutes, and remembers that", () => {
+    serve(homeWith());
+    expect(memory.get(alice)?.pairs).toMatchObject([{ inheritedAt: clock.wall() }]);
+    clock.advanceTo(299_999);
+    expect(kernel.spis).toEqual([STANDING.inbound]);
+    clock.advanceTo(300_000);
+    expect(kernel.spis).toEqual([]);
+    expect(exchange.statusOf(alice)?.state).toBe("none");
+    expect(memory.get(alice)?.pairs).toEqual([]);
+  });
+
+  it("gives it up at once when a reload says that the home is believed by something else", () => {
+    serve(homeWith());
+    serve(
+      homeWith({ secret: { ...SECRET, key: new TextEncoder().encode("another, of 16 octets") } }),
+    );
+    expect(kernel.spis).toEqual([]);
+  });
+});
