@@ -48,7 +48,12 @@ import {
 import type { HomeConfig } from "./config.ts";
 import { FormerAssociations } from "./former-associations.ts";
 import { homeFingerprint } from "./home-fingerprint.ts";
-import { type AssociationEntry, type AssociationPair, proofOf } from "./state/association-entry.ts";
+import {
+  type AssociationEntry,
+  type AssociationPair,
+  type HomeLink,
+  proofOf,
+} from "./state/association-entry.ts";
 import type { HomeStore } from "./state/home-store.ts";
 
 const INTERFACE_ID = 8; // offset in an address
@@ -104,6 +109,8 @@ interface Entry {
   readonly associations: Map<number, Pair>;
   /** Wall-clock milliseconds since 1970: the home must have proven anew who it is. */
   until: number | undefined;
+  /** What the home got by RFC 5739. */
+  link: HomeLink | undefined;
   rekeys: number;
   /** Wall-clock milliseconds since 1970: since when there are keys, or none. */
   since: number;
@@ -142,7 +149,7 @@ export class HomeKeyExchange {
         return authorities();
       },
       findPeer: (identity, wanted) => this.#findPeer(identity, wanted),
-      claimLink: (identity, requested) => this.#links.claim(identity, requested),
+      claimLink: (identity, requested) => this.#claimLink(identity, requested),
     };
     const core = new IkeResponder({
       directory,
@@ -234,10 +241,14 @@ export class HomeKeyExchange {
       sessions: new Set<SessionId>(),
       associations: new Map(inherited.map((pair) => [pair.inbound, pair])),
       until: known?.until,
+      link: known?.link?.identity === formatIdentification(home.identity) ? known.link : undefined,
       rekeys: 0,
       since,
     };
     for (const { inbound } of inherited) this.#spis.add(inbound);
+    if (entry.link !== undefined) {
+      this.#links.restore(home.identity, Buffer.from(entry.link.id, "hex"));
+    }
     this.#homes.set(name, entry);
     this.#byIdentity.set(formatIdentification(home.identity), entry);
     if (inherited.length > 0) this.#remember(entry);
@@ -335,6 +346,17 @@ export class HomeKeyExchange {
       ...(authLifetime === undefined ? {} : { authLifetime }),
       ...(childLifetimeMs === undefined ? {} : { childLifetimeMs }),
     };
+  }
+
+  #claimLink(identity: Identification, requested: Uint8Array): Uint8Array {
+    const linkId = this.#links.claim(identity, requested);
+    const name = formatIdentification(identity);
+    const entry = this.#byIdentity.get(name);
+    // Remembered with the SAs that it is for.
+    if (entry !== undefined) {
+      entry.link = { identity: name, id: Buffer.from(linkId).toString("hex") };
+    }
+    return linkId;
   }
 
   #allocateSpi(): number {
@@ -476,7 +498,7 @@ export class HomeKeyExchange {
   }
 
   #remember(entry: Entry): void {
-    const { home, associations, until } = entry;
+    const { home, associations, until, link } = entry;
     const { name } = home.config;
     // Sessions of a home that is no more, or another now, end later.
     if (this.#homes.get(name) !== entry) return;
@@ -486,7 +508,7 @@ export class HomeKeyExchange {
         ...(inheritedAt === undefined ? {} : { inheritedAt }),
       }),
     );
-    this.#parts.memory.remember({ home: name, pairs, until });
+    this.#parts.memory.remember({ home: name, pairs, until, link });
   }
 
   /** Returns how many. */

@@ -26,6 +26,11 @@ export class LinkTable {
     return linkId;
   }
 
+  /** A link from before a restart: the home may ask for it again. */
+  restore(identity: Identification, linkId: Uint8Array): void {
+    this.#links.set(formatIdentification(identity), linkId);
+  }
+
   /** The home is not one of ours any more. */
   forget(identity: Identification): void {
     this.#links.delete(formatIdentification(identity));

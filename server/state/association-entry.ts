@@ -1,8 +1,9 @@
 /**
- * The pairs of SAs that a home negotiated last, so that a server that starts again knows whose those are that stand in
+ * The pairs of SAs that a home negotiated last, and its link, so that a server that starts again knows whose those are that stand in
  * the kernel, and what a home sends with that has to learn that its IKE SA is gone. No key stands here.
  *
- *     {"home":"alice","pairs":[{"inbound":12345678,"outbound":87654321,"suite":"aes-gcm-16-128","proof":"..."}]}
+ *     {"home":"alice","pairs":[{"inbound":12345678,"outbound":87654321,"suite":"aes-gcm-128","proof":"..."}],
+ *      "link":{"identity":"alice.example","id":"..."}}
  */
 
 import { createHmac, timingSafeEqual } from "node:crypto";
@@ -26,14 +27,26 @@ export interface AssociationEntry {
   readonly pairs: readonly AssociationPair[];
   /** Wall-clock milliseconds since 1970: the home must have proven anew who it is; absent: it need not. */
   readonly until?: number | undefined;
+  /** RFC 5739 section 4.2; absent: the home has none. */
+  readonly link?: HomeLink | undefined;
+}
+
+/** A link, and the identity that it was given to. */
+export interface HomeLink {
+  readonly identity: string;
+  /** Link ID, hexadecimal. */
+  readonly id: string;
 }
 
 export const ASSOCIATION_ENTRY: EntryFormat<AssociationEntry> = {
-  encode: ({ pairs, until }) => (until === undefined ? { pairs } : { pairs, until }),
-  decode(home, { pairs, until }) {
+  encode: ({ pairs, until, link }) => ({ pairs, until, link }), // JSON leaves out what is undefined
+  decode(home, { pairs, until, link }) {
     if (!Array.isArray(pairs) || !pairs.every(isPair)) return undefined;
-    if (until === undefined) return { home, pairs };
-    return typeof until === "number" && Number.isFinite(until) ? { home, pairs, until } : undefined;
+    if (until !== undefined && !(typeof until === "number" && Number.isFinite(until))) {
+      return undefined;
+    }
+    if (link !== undefined && !isLink(link)) return undefined;
+    return { home, pairs, until, link };
   },
 };
 
@@ -55,6 +68,12 @@ function isPair(value: unknown): value is AssociationPair {
   const { inbound, outbound, suite, proof, inheritedAt } = value as Record<string, unknown>;
   if (inheritedAt !== undefined && !Number.isFinite(inheritedAt)) return false;
   return isSpi(inbound) && isSpi(outbound) && isSuite(suite) && typeof proof === "string";
+}
+
+function isLink(value: unknown): value is HomeLink {
+  if (typeof value !== "object" || value === null) return false;
+  const { identity, id } = value as Record<string, unknown>;
+  return typeof identity === "string" && typeof id === "string" && /^([0-9a-f]{2})+$/.test(id);
 }
 
 function isSpi(value: unknown): boolean {

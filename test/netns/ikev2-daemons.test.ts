@@ -124,6 +124,11 @@ describe.skipIf(!canUseNamespaces() || !daemonsAreBuilt()).each(["psk", "ed25519
     });
 
     it("is told by a server that begins anew, and back before it has sent anything", async () => {
+      const linkId = async () => {
+        const text = await readFile(join(lab.directory, "server", "state", "associations"), "utf8");
+        return JSON.parse(text.trimEnd().split("\n").at(-1) ?? "").link.id;
+      };
+      const link = await linkId();
       await lab.server.crash();
       await lab.server.start();
       const since = Date.now();
@@ -131,6 +136,9 @@ describe.skipIf(!canUseNamespaces() || !daemonsAreBuilt()).each(["psk", "ed25519
       process.stdout.write(`${ikev2}, server restarted: back after ${Date.now() - since} ms\n`);
       expect(server.keys?.associations).toHaveLength(1);
       await home.isReachedFrom(lab.far);
+      // It is on the same link as before, RFC 5739 section 4.2.
+      expect(await linkId()).toBe(link);
+      expect(link).toHaveLength(32);
     });
 
     it("finds out by itself when it is not told that the server began anew", async () => {

@@ -22,6 +22,7 @@ describe("what is remembered of negotiated SAs", () => {
     ["a pair", { home: alice, pairs: [pair] }],
     ["two, and until when", { home: alice, pairs: [pair, { ...pair, inbound: 7 }], until: 17 }],
     ["none", { home: alice, pairs: [] }],
+    ["a link", { home: alice, pairs: [pair], link: { identity: "alice.example", id: "00ff" } }],
     ["one that was inherited", { home: alice, pairs: [{ ...pair, inheritedAt: 17 }] }],
   ])("is read as it was written: %s", (_, entry: AssociationEntry) => {
     const text = formatEntry(ASSOCIATION_ENTRY, entry);
@@ -36,6 +37,8 @@ describe("what is remembered of negotiated SAs", () => {
     ["no proof", { pairs: [{ ...pair, proof: 17 }] }],
     ["null for a pair", { pairs: [null] }],
     ["no time of inheritance", { pairs: [{ ...pair, inheritedAt: null }] }],
+    ["a Link ID that is none", { pairs: [pair], link: { identity: "alice.example", id: "0" } }],
+    ["a link of nobody", { pairs: [pair], link: { id: "00" } }],
     ["no time", { pairs: [pair], until: "soon" }],
   ])("is passed over when it has %s", (_, fields) => {
     const text = `${JSON.stringify({ home: alice, ...fields })}\n`;
