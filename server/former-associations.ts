@@ -64,10 +64,10 @@ export class FormerAssociations {
     return isSameProof(known.proof, proofOf(pair.keys, believedBy));
   }
 
-  /** How long a pair may still be gone on with; milliseconds. */
+  /** How long a pair may still be gone on with, whatever was done to the clock meanwhile; milliseconds. */
   #leftOf({ inheritedAt }: AssociationPair): number {
     const now = this.#parts.clock.wall();
-    return (inheritedAt ?? now) + SERVES_MS - now;
+    return Math.min(SERVES_MS, (inheritedAt ?? now) + SERVES_MS - now);
   }
 
   /**

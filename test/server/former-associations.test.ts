@@ -84,6 +84,12 @@ describe("what an earlier process negotiated", () => {
     expect(former.mayInherit(alice, STANDING, "alice's key")).toBe(false);
   });
 
+  it("nor when the clock was set back", () => {
+    former.begin([], [{ ...pairOf(5), inheritedAt: clock.wall() + 86_400_000 }]);
+    advance(300_000);
+    expect(expiries).toBe(1);
+  });
+
   it("is told to the homes a hundred a second, and again to those who do not come", () => {
     const homes = Array.from({ length: 250 }, (_, index) => name(index));
     for (const [index, home] of homes.entries()) remember(home, 1_000 + index);
