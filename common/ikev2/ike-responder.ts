@@ -196,9 +196,9 @@ export class IkeResponder {
   }
 
   #receive(input: MessageInput, now: Instant): ResponderEffect[] {
-    const later = decodeLaterIkeHeader(input.message);
-    if (later !== undefined) {
-      return this.#answerStranger(later, NotifyType.invalidMajorVersion, input, now);
+    const laterHeader = decodeLaterIkeHeader(input.message);
+    if (laterHeader !== undefined) {
+      return this.#answerStranger(laterHeader, NotifyType.invalidMajorVersion, input, now);
     }
     const header = decodeIkeHeader(input.message);
     // Our SPI is the one of our part: a rekey that the home did not begin makes us the initiator.

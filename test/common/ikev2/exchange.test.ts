@@ -240,6 +240,17 @@ describe("the link of RFC 5739", () => {
     expect(network.kinds("home")).toContain("reauthenticate");
     expect(network.kinds("home").filter((kind) => kind === "established")).toHaveLength(2);
   });
+
+  it("is ended by the gateway half a minute after it was to authenticate again and did not", () => {
+    const network = up();
+    network.fault = ({ message }) =>
+      exchangeOf(message) === "IKE_SA_INIT request" ? [] : undefined;
+    network.tellGateway({ kind: "ask-reauthentication", seconds: 5 });
+    network.run(34_000);
+    expect(network.children.gateway.size).toBe(1);
+    network.run(10_000);
+    expect(network.children.gateway.size).toBe(0);
+  });
 });
 
 describe("an SA for multicast, the seed's section 6.4", () => {
