@@ -181,7 +181,8 @@ export class HomeKeyExchange {
       const stays =
         next !== undefined &&
         isSameIdentification(next.identity, entry.home.identity) &&
-        next.config.interfaceName === entry.home.config.interfaceName;
+        next.config.interfaceName === entry.home.config.interfaceName &&
+        next.config.encapsulation === entry.home.config.encapsulation;
       if (stays) continue;
       for (const id of [...entry.sessions]) {
         this.#driver.feed({ kind: "session", id, input: { kind: "close" } });

@@ -424,6 +424,8 @@ export class KernelDataPlane implements DataPlane, KeyedDataPlane {
       tunnels.map((tunnel) => this.#wantedOf(tunnel, present.states, starts.get(tunnel))),
     );
     await this.#perform(operations);
+    // From here on what stands is ours, and of what goes nothing is inherited.
+    this.#heir = () => undefined;
     const routes = tunnels.flatMap(({ spec }) => spec.routes);
     // Before any interface is made, and gone only with the last of them.
     if (routes.length > 0) await this.#guard(routes);

@@ -254,6 +254,26 @@ describe.skipIf(!canUseNamespaces() || !daemonsAreBuilt())('with encapsulation "
     await lab.confirmed(home, home.ipv4(8));
   });
 
+  it("a home whose encapsulation is another at the server after a reload comes for other keys", async () => {
+    const file = join(lab.directory, "server", "homes", "alice.toml");
+    const text = await readFile(file, "utf8");
+    const spi = async () => (await home.atServer(lab.server)).keys?.associations[0]?.spi;
+    const before = await spi();
+    const reload = async (content: string) => {
+      await writeFile(file, content);
+      lab.server.running.kill("SIGHUP");
+    };
+    await reload(text.replace('encapsulation = "esp"', 'encapsulation = "udp"'));
+    await lab.server.until((status) => {
+      const pairs = homeIn(status, home.name).keys?.associations ?? [];
+      return pairs.length === 1 && pairs[0]?.spi !== before;
+    });
+    await home.reachesFar();
+    await reload(text);
+    await lab.server.until((status) => homeIn(status, home.name).encapsulation === "esp");
+    await home.reachesFar();
+  });
+
   it("ESP goes in UDP when the home is behind a NAT now", async () => {
     await lab.router.run(
       `nft add table ip nat
