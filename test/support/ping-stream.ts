@@ -1,6 +1,6 @@
 /** Pings without pause, and how long they went unanswered. */
 
-import { eventually, type Namespace, type Running } from "./namespace.ts";
+import { eventually, type Namespace, PATIENCE_MS, type Running } from "./namespace.ts";
 
 export class PingStream {
   readonly #ping: Running;
@@ -62,8 +62,9 @@ export class PingStream {
     await this.#ping.stop();
   }
 
-  /** Stops, and tells how many of those before the last answered one were never answered. */
+  /** Waits for one more answer and stops; tells how many of those before it were never answered. */
   async lost(): Promise<number> {
+    await this.answered(PATIENCE_MS);
     this.#ping.kill("SIGINT");
     await this.#ping.exited;
     const answers = this.#ping.stdout.matchAll(/bytes from .* icmp_seq=(\d+)/g);
