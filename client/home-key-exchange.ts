@@ -5,7 +5,7 @@
 
 import type { IkeMessage } from "../common/adapters/ike-transport.ts";
 import type { KeyLogFile } from "../common/adapters/key-log-file.ts";
-import type { Clock } from "../common/adapters/system-clock.ts";
+import type { Clock, Timer } from "../common/adapters/system-clock.ts";
 import { IkeLedger, type IkeTotals } from "../common/control/ike-ledger.ts";
 import {
   associationStatuses,
@@ -41,6 +41,9 @@ import {
 /** The server is not asked more often whether it is there. */
 const PROBE_SPACING_MS = 5_000;
 
+/** A server that has begun anew sends with the keys of the process before it for up to 10 s, until it hears with others. */
+const SUCCESSION_MS = 15_000;
+
 export interface HomeKeyExchangeParts {
   readonly tunnel: TunnelName;
   readonly server: Ipv4Address;
@@ -73,6 +76,8 @@ export class HomeKeyExchange {
   readonly #associations = new Map<number, NegotiatedPair>();
   readonly #ledger = new IkeLedger<AttemptId>();
   readonly #established = new Set<AttemptId>();
+  /** Each removes a pair that the server may still send with. */
+  readonly #removals = new Set<Timer>();
   #listeners: KeyExchangeListeners | undefined;
   #local: Ipv4Address | undefined;
   #since: number;
@@ -164,6 +169,7 @@ export class HomeKeyExchange {
     this.#listeners = undefined;
     this.#driver.feed({ kind: "close" });
     this.#driver.close();
+    for (const timer of this.#removals) timer.cancel();
   }
 
   #perform(effect: InitiatorEffect): void {
@@ -203,16 +209,15 @@ export class HomeKeyExchange {
         keyed.useAssociations(tunnel, effect.spi);
         break;
       case "child-deleted":
-        keyed.removeAssociations(tunnel, effect.spi);
-        this.#associations.delete(effect.spi);
-        if (this.#associations.size === 0) this.#since = this.#parts.clock.wall();
+        if (effect.unagreed === true) this.#removeLater(effect.spi);
+        else this.#remove(effect.spi);
         break;
       case "child-refused":
         this.#tellProblem(`the server refuses keys for ESP: notification ${effect.notifyType}`);
         break;
       case "closed":
         this.#established.delete(id);
-        if (effect.reason.kind !== "asked") this.#tellProblem(describeReason(effect.reason));
+        if (!isWanted(effect.reason)) this.#tellProblem(describeReason(effect.reason));
         break;
       case "hint":
       case "dropped":
@@ -230,6 +235,21 @@ export class HomeKeyExchange {
     }
   }
 
+  #removeLater(spi: number): void {
+    const { clock } = this.#parts;
+    const timer = clock.at(later(clock.now(), SUCCESSION_MS), () => {
+      this.#removals.delete(timer);
+      this.#remove(spi);
+    });
+    this.#removals.add(timer);
+  }
+
+  #remove(spi: number): void {
+    this.#parts.keyed.removeAssociations(this.#parts.tunnel, spi);
+    this.#associations.delete(spi);
+    if (this.#associations.size === 0) this.#since = this.#parts.clock.wall();
+  }
+
   #keyed(): void {
     this.#since = this.#parts.clock.wall();
     this.#problem = undefined;
@@ -242,6 +262,10 @@ export class HomeKeyExchange {
     this.#problem = problem;
     this.#parts.log.warn({ server: this.#parts.server, problem }, "no keys negotiated");
   }
+}
+
+function isWanted({ kind }: CloseReason): boolean {
+  return kind === "asked" || kind === "lost-by-peer";
 }
 
 function describeReason(reason: CloseReason): string {
@@ -258,6 +282,7 @@ function describeReason(reason: CloseReason): string {
     case "by-peer":
       return "the server closed the IKE SA";
     case "asked":
+    case "lost-by-peer":
     case "abandoned":
       return "closed";
   }

@@ -290,14 +290,16 @@ export class IkeSession {
     const chain = decodePayloadChain(nextPayload, message.subarray(HEADER_LENGTH));
     const error = findError(decodePayloads(chain.payloads).payloads);
     if (error === undefined) return;
-    if (record.exchange?.kind === "delete-ike" && error.type === NotifyType.invalidIkeSpi) {
-      // What we want to be rid of is not there: the answer to our delete was lost.
-      ikeDeleted(this.#session, record);
+    const isUnknown = error.type === NotifyType.invalidIkeSpi;
+    if (isUnknown && record.exchange?.kind === "delete-ike") {
+      // What we want to be rid of is not there: the answer to our delete was lost, or the IKE SA.
+      if (record.state === "current") this.#session.close({ kind: "lost-by-peer" });
+      else this.#session.ikeSas.forget(record);
       return;
     }
-    if (this.#session.tasks.has("close") && error.type === NotifyType.invalidIkeSpi) {
+    if (isUnknown && this.#session.tasks.has("close")) {
       // Nor is what we would be rid of as soon as it answers. Asking on, it would take the hints for its successor.
-      this.#session.close({ kind: "asked" });
+      this.#session.close({ kind: "lost-by-peer" });
       return;
     }
     // A rekeyed IKE SA of which the peer has not heard yet is unknown to it for a good reason; one that it has just

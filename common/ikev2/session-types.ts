@@ -127,6 +127,8 @@ export type SessionInput =
 
 export type CloseReason =
   | { readonly kind: "asked" }
+  /** It was to be closed, and the peer has lost it. */
+  | { readonly kind: "lost-by-peer" }
   | { readonly kind: "abandoned" }
   | { readonly kind: "by-peer" }
   | { readonly kind: "timeout" }
@@ -172,7 +174,11 @@ export type SessionEffect =
       readonly outbound: "now" | "deferred";
     }
   | { readonly kind: "child-outbound"; readonly spi: number }
-  | { readonly kind: "child-deleted"; readonly spi: number }
+  /**
+   * `unagreed`: the peer has lost the IKE SA, and may send with the Child SA until it finds that the next one is in use:
+   * what comes with it is to be received for a while.
+   */
+  | { readonly kind: "child-deleted"; readonly spi: number; readonly unagreed?: true }
   /** No Child SA: a notification's number. The IKE SA stays. */
   | {
       readonly kind: "child-refused";

@@ -93,8 +93,8 @@ export class ChildSas {
     return overdue.map(({ sa }) => sa.inbound.spi);
   }
 
-  /** By where we receive. */
-  remove(spis: readonly number[]): void {
+  /** By where we receive. `how`: see `child-deleted`. */
+  remove(spis: readonly number[], how: { readonly unagreed?: true } = {}): void {
     for (const spi of spis) {
       const record = this.find(spi);
       if (record === undefined) continue;
@@ -103,11 +103,12 @@ export class ChildSas {
       if (successor !== undefined && this.includes(successor)) {
         this.#emit({ kind: "child-outbound", spi: successor.sa.inbound.spi });
       }
-      this.#emit({ kind: "child-deleted", spi });
+      this.#emit({ kind: "child-deleted", spi, ...how });
     }
   }
 
-  removeAll(): void {
-    this.remove(this.#records.map(({ sa }) => sa.inbound.spi));
+  removeAll(how: { readonly unagreed?: true } = {}): void {
+    const spis = this.#records.map(({ sa }) => sa.inbound.spi);
+    this.remove(spis, how);
   }
 }

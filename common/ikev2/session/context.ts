@@ -114,7 +114,7 @@ export class SessionContext {
     const { phase } = this;
     if (phase.kind === "closed") return;
     this.phase = { kind: "closed" };
-    this.children.removeAll();
+    this.children.removeAll(reason.kind === "lost-by-peer" ? { unagreed: true } : {});
     this.ikeSas.forgetAll();
     if (phase.kind === "init") this.emit({ kind: "unlisten", spi: phase.start.spi });
     this.tasks.clear();

@@ -27,6 +27,22 @@ it("a gateway that dies again before the home has let go of the first is found a
   }
 });
 
+it("a gateway that died may send with the keys of before until it hears with others: the home is told so", () => {
+  const deleted = (network: Network) =>
+    network.seen.home.filter(({ kind }) => kind === "child-deleted");
+  const network = new Network().start().run(2_000);
+  const [spi] = network.children.home.keys();
+  network.tell({ kind: "reauthenticate" });
+  network.run(2_000);
+  expect(deleted(network)).toEqual([{ kind: "child-deleted", spi }]);
+
+  const [next] = network.children.home.keys();
+  network.gateway = gatewayWith({ seed: 5 });
+  network.tell({ kind: "probe" });
+  network.run(2_000);
+  expect(deleted(network).slice(1)).toEqual([{ kind: "child-deleted", spi: next, unagreed: true }]);
+});
+
 describe("a gateway that dies between its two answers", () => {
   /** It has agreed to an IKE SA that the home now wants to prove itself in. */
   function diesHavingAnswered(network: Network): void {
