@@ -108,8 +108,9 @@ interface Home {
   refusals: number;
   refusalsUnlogged: number;
   refusalLoggedAt: Instant | undefined;
-  /** Where the journal says the home was when the server started. */
-  restored: EndpointEntry | undefined;
+  /** What the journal says of where the home is. */
+  known: EndpointEntry | undefined;
+  /** Since this process began or the home was added. */
   lastMove: MoveStatus | undefined;
   /** What the home calls the change that its latest advertisement tells of. */
   advertisedChange: ChangeId | undefined;
@@ -225,7 +226,7 @@ export class TunnelServer implements MeteredServer {
       refusals: 0,
       refusalsUnlogged: 0,
       refusalLoggedAt: undefined,
-      restored: known,
+      known,
       lastMove: undefined,
       advertisedChange: undefined,
       narrowedAt: undefined,
@@ -493,7 +494,7 @@ export class TunnelServer implements MeteredServer {
   }
 
   #perform(effect: EndpointEffect): void {
-    const { dataPlane, store, clock, log } = this.#parts;
+    const { dataPlane, log } = this.#parts;
     const { tunnel } = effect;
     const home = this.#homes.get(tunnel);
     if (home === undefined) return;
@@ -504,7 +505,6 @@ export class TunnelServer implements MeteredServer {
         break;
       case "persist":
         this.#moved(home, effect.endpoint);
-        store.remember({ home: tunnel, endpoint: effect.endpoint, at: clock.wall() });
         break;
       case "hold":
         dataPlane.setSending(tunnel, "probes-only");
@@ -533,20 +533,32 @@ export class TunnelServer implements MeteredServer {
     }
   }
 
-  #moved(home: Home, { address }: Endpoint): void {
+  #moved(home: Home, endpoint: Endpoint): void {
     const { clock, log } = this.#parts;
-    const from = home.lastMove?.to ?? home.restored?.endpoint.address;
+    const { address } = endpoint;
+    const { name } = home.config;
+    const at = clock.wall();
+    const from = home.known?.endpoint.address;
     const change = home.advertisedChange;
-    home.lastMove = { from, to: address, at: clock.wall(), confirmedInMs: undefined, change };
+    home.lastMove = { from, to: address, at, confirmedInMs: undefined, change };
     this.#moves += 1;
-    const fields = { home: home.config.name, change, previous: from, current: address };
-    log.info(fields, "remote endpoint moved");
+    const moves = (home.known?.moves ?? 0) + 1;
+    this.#remember(home, { home: name, endpoint, at, moves, from });
+    log.info({ home: name, change, previous: from, current: address }, "remote endpoint moved");
+  }
+
+  #remember(home: Home, entry: EndpointEntry): void {
+    home.known = entry;
+    this.#parts.store.remember(entry);
   }
 
   #confirmed(home: Home, { address }: Endpoint, elapsedMs: number): void {
     const confirmedInMs = Math.round(elapsedMs * 10) / 10;
     this.#confirmations.observe(elapsedMs / 1000);
-    if (home.lastMove !== undefined) home.lastMove = { ...home.lastMove, confirmedInMs };
+    if (home.lastMove !== undefined && home.known !== undefined) {
+      home.lastMove = { ...home.lastMove, confirmedInMs };
+      this.#remember(home, { ...home.known, confirmedInMs });
+    }
     const change = home.lastMove?.change;
     const fields = { home: home.config.name, change, address, confirmedInMs };
     this.#parts.log.info(fields, "remote endpoint confirmed");
@@ -639,7 +651,7 @@ export class TunnelServer implements MeteredServer {
         home,
         name,
         state: stateOf(this.#table.statusOf(name)?.state),
-        since: sinceOf(home),
+        since: home.known?.at,
         octets: sort === "traffic" ? this.#octetsOf(name) : 0,
       };
     }
@@ -670,10 +682,10 @@ export class TunnelServer implements MeteredServer {
   }
 
   #statusOf(home: Home, wallOffset: number): HomeStatus {
-    const { config, spec, lastMove } = home;
+    const { config, spec, lastMove = lastMoveOf(home.known) } = home;
     const { name } = config;
-    const known = this.#table.statusOf(name);
-    const since = Math.round((known?.since ?? 0) + wallOffset);
+    const current = this.#table.statusOf(name);
+    const since = Math.round((current?.since ?? 0) + wallOffset);
     return {
       name,
       interface: config.interfaceName,
@@ -682,10 +694,10 @@ export class TunnelServer implements MeteredServer {
       prefixes: config.prefixes.map(formatIpv6Prefix),
       encapsulation: config.encapsulation,
       mtu: spec.mtu,
-      state: { kind: stateOf(known?.state), since },
-      endpoint: known?.endpoint,
-      since: sinceOf(home),
-      moves: known?.moves ?? 0,
+      state: { kind: stateOf(current?.state), since },
+      endpoint: current?.endpoint,
+      since: home.known?.at,
+      moves: home.known?.moves ?? 0,
       lastMove,
       advertisements: { accepted: home.advertisementsAccepted, refused: { ...home.refused } },
       keys: this.#parts.keyExchange?.exchange.statusOf(name),
@@ -702,9 +714,11 @@ interface Listed extends ListedHome {
   readonly home: Home;
 }
 
-/** Since when the home is where it is, as far as we or the journal know. */
-function sinceOf({ lastMove, restored }: Home): number | undefined {
-  return lastMove?.at ?? restored?.at;
+/** The last move, as the journal tells it to a server that began later. */
+function lastMoveOf(known: EndpointEntry | undefined): MoveStatus | undefined {
+  if (known === undefined || known.moves === 0) return undefined;
+  const { endpoint, at, from, confirmedInMs } = known;
+  return { from, to: endpoint.address, at, confirmedInMs };
 }
 
 /** What to add to the monotonic clock to get wall-clock milliseconds. */

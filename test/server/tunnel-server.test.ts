@@ -61,6 +61,33 @@ describe("the change that an advertisement names", () => {
   });
 });
 
+describe("a server that begins anew", () => {
+  const statusOfHome = () => simulated.server.statusOf("home-1" as TunnelName);
+
+  it("knows how often a home has moved, and how it moved last", async () => {
+    move(1, "192.0.2.6", 5);
+    move(1, "192.0.2.7", 20);
+    const before = statusOfHome();
+    simulated = await simulated.restart(clock);
+    expect(statusOfHome()).toMatchObject({
+      moves: 2,
+      since: before?.since,
+      lastMove: { from: "192.0.2.6", to: "192.0.2.7", confirmedInMs: 20 },
+    });
+    move(1, "192.0.2.8");
+    expect(statusOfHome()).toMatchObject({
+      moves: 3,
+      lastMove: { from: "192.0.2.7", to: "192.0.2.8" },
+    });
+  });
+
+  it("does not say that a home answered where it was not asked any more", async () => {
+    simulated.advertise(1, "192.0.2.7");
+    simulated = await simulated.restart(clock);
+    expect(statusOfHome()?.lastMove?.confirmedInMs).toBeUndefined();
+  });
+});
+
 describe("a home that negotiates keys from elsewhere than it stated", () => {
   const NAT = { address: "198.51.100.254" as Ipv4Address, port: 40_001 };
   const HOME_1 = "home-1" as TunnelName;

@@ -62,8 +62,13 @@ export class SimulatedServer {
     this.#store = parts.store;
   }
 
-  static async open(options: { homes: number; clock: Clock }): Promise<SimulatedServer> {
-    const directory = mkdtempSync(join(tmpdir(), "hometun-test-"));
+  static async open(options: {
+    homes: number;
+    clock: Clock;
+    /** What an earlier one left. */
+    directory?: string;
+  }): Promise<SimulatedServer> {
+    const { directory = mkdtempSync(join(tmpdir(), "hometun-test-")) } = options;
     const homes = Array.from({ length: options.homes }, (_, index) => homeConfig(index));
     const dataPlane = new CountersOnly();
     const log: LogLine[] = [];
@@ -123,10 +128,20 @@ export class SimulatedServer {
     return [...pieces].join("");
   }
 
+  /** Ends it, and begins another with the state that it leaves. */
+  async restart(clock: Clock): Promise<SimulatedServer> {
+    await this.#end();
+    return SimulatedServer.open({ homes: this.homes.length, clock, directory: this.#directory });
+  }
+
   async close(): Promise<void> {
+    await this.#end();
+    rmSync(this.#directory, { recursive: true });
+  }
+
+  async #end(): Promise<void> {
     await this.server.close();
     await this.#store.close();
-    rmSync(this.#directory, { recursive: true });
   }
 
   /** A message came through a home's tunnel; its checksum is made here. */

@@ -10,12 +10,16 @@ const entry = (address: string, home = alice): EndpointEntry => ({
   home,
   endpoint: { address: address as Ipv4Address, port: 4500 },
   at: 1_767_225_600_000,
+  moves: 17,
+  from: "192.0.2.6" as Ipv4Address,
+  confirmedInMs: 3.4,
 });
 
 describe("the journal", () => {
   it("has one line of JSON for each change", () => {
     expect(formatEntry(ENDPOINT_ENTRY, entry("192.0.2.7"))).toBe(
-      '{"home":"alice","address":"192.0.2.7","port":4500,"at":1767225600000}\n',
+      '{"home":"alice","address":"192.0.2.7","port":4500,"at":1767225600000,' +
+        '"moves":17,"from":"192.0.2.6","confirmedInMs":3.4}\n',
     );
   });
 
@@ -47,12 +51,11 @@ describe("the journal", () => {
     expect(readJournal(ENDPOINT_ENTRY, text).isDamaged).toBe(false);
   });
 
-  it("of the time before versions is read as it is", () => {
-    const { entries, isDamaged } = readJournal(
-      ENDPOINT_ENTRY,
-      formatEntry(ENDPOINT_ENTRY, entry("192.0.2.7")),
-    );
-    expect(entries.get(alice)).toEqual(entry("192.0.2.7"));
+  it("of the time before versions, and before moves were counted, is read as it is", () => {
+    const line = '{"home":"alice","address":"192.0.2.7","port":4500,"at":1767225600000}\n';
+    const { entries, isDamaged } = readJournal(ENDPOINT_ENTRY, line);
+    const { home, endpoint, at } = entry("192.0.2.7");
+    expect(entries.get(alice)).toEqual({ home, endpoint, at, moves: 0 });
     expect(isDamaged).toBe(false);
   });
 

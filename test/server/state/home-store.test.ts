@@ -27,6 +27,7 @@ const entry = (last: number) => ({
   home: alice,
   endpoint: { address: `192.0.2.${last}` as Ipv4Address, port: 4500 },
   at: 1,
+  moves: last,
 });
 
 describe("the store of homes", () => {
