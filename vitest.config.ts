@@ -1,5 +1,8 @@
 import { defineConfig } from "vitest/config";
 
+/** For Node wherever a test of the kernel's plane starts it. */
+const { NODE_OPTIONS = "", HOMETUN_NODE_OPTIONS = NODE_OPTIONS } = process.env;
+
 const minutes = (count: number) => count * 60_000;
 
 /** They count milliseconds or fill the machine with packets. */
@@ -50,7 +53,9 @@ export default defineConfig({
           name: "kernel",
           include: ["test/kernel/**/*.test.ts"],
           fileParallelism: false,
-          // It may run in an emulated machine.
+          // It may run in an emulated machine: see test/kernel/run.sh.
+          execArgv: process.execArgv,
+          env: { NODE_OPTIONS: HOMETUN_NODE_OPTIONS },
           testTimeout: minutes(5),
           hookTimeout: minutes(7),
         },

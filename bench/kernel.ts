@@ -20,6 +20,7 @@ import type { TunnelSpec } from "../common/tunnel/tunnel.ts";
 import type { Order } from "../test/support/kernel-plane-process.ts";
 import { MANY_TUNNELS_MTU, tunnelAtServer } from "../test/support/many-tunnels.ts";
 import { Lab, type Namespace, type Running } from "../test/support/namespace.ts";
+import { nodeCommand } from "../test/support/node-command.ts";
 
 const execute = promisify(execFile);
 const PROCESS = resolve(import.meta.dirname, "../test/support/kernel-plane-process.ts");
@@ -167,7 +168,7 @@ class Bench {
   }
 
   async plane(namespace: Namespace, order: Omit<Order & { kind: "open" }, "directory" | "kind">) {
-    const running = namespace.spawn([process.execPath, "--import", "tsx", PROCESS]);
+    const running = namespace.spawn(nodeCommand(PROCESS));
     await running.line((line) => line === "ready", PATIENCE_MS);
     const directory = join(this.#directory, namespace.name);
     await namespace.run(["mkdir", "-p", directory]);

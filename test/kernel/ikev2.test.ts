@@ -7,6 +7,7 @@ import { readFile, rm, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type Namespace, PATIENCE_MS } from "../support/namespace.ts";
+import { nodeCommand } from "../support/node-command.ts";
 import { PingStream } from "../support/ping-stream.ts";
 import { daemonsAreBuilt, FAR, homeIn, type LabHome, TunnelLab } from "../support/tunnel-lab.ts";
 import { canUseXfrmInterfaces, netlinkOverruns } from "../support/xfrm.ts";
@@ -80,8 +81,8 @@ describe.skipIf(!canUseXfrmInterfaces() || !daemonsAreBuilt())("keys by IKEv2", 
     const lost = await netlinkOverruns(namespace);
     client.running.kill("SIGSTOP");
     try {
-      const flood = ["--import", "tsx", EXPIRIES, String(EXPIRIES_AT_ONCE), "192.0.2.2", "0x999"];
-      await namespace.run([process.execPath, ...flood], { timeoutMs: PATIENCE_MS });
+      const flood = nodeCommand(EXPIRIES, String(EXPIRIES_AT_ONCE), "192.0.2.2", "0x999");
+      await namespace.run(flood, { timeoutMs: PATIENCE_MS });
       const ping = [
         "ping",
         "-n",

@@ -1,6 +1,7 @@
 import { resolve } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Lab, type Namespace, type Running } from "../support/namespace.ts";
+import { nodeCommand } from "../support/node-command.ts";
 import { canUseXfrmInterfaces } from "../support/xfrm.ts";
 import type { XfrmEvent } from "../support/xfrm-events-process.ts";
 
@@ -29,8 +30,7 @@ describe.skipIf(!canUseXfrmInterfaces())("the kernel under test", () => {
        sel src ::/0 dst ::/0 ${rest}`;
 
   async function events(namespace: Namespace, ...options: string[]): Promise<Running> {
-    const argv = [process.execPath, "--import", "tsx", EVENTS, ...options];
-    const process_ = namespace.spawn(argv);
+    const process_ = namespace.spawn(nodeCommand(EVENTS, ...options));
     await process_.line((line) => line === "ready");
     return process_;
   }

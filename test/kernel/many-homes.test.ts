@@ -7,6 +7,7 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { Order } from "../support/kernel-plane-process.ts";
 import { tunnelAtServer } from "../support/many-tunnels.ts";
 import { Lab, type Namespace } from "../support/namespace.ts";
+import { nodeCommand } from "../support/node-command.ts";
 import { canUseXfrmInterfaces } from "../support/xfrm.ts";
 
 const PROCESS = resolve(import.meta.dirname, "../support/kernel-plane-process.ts");
@@ -45,7 +46,7 @@ describe.skipIf(!canUseXfrmInterfaces())("many homes", () => {
 
   /** Milliseconds a home to be made and to be moved, and KiB of memory. */
   async function measure(homes: number) {
-    const plane = server.spawn([process.execPath, "--import", "tsx", PROCESS]);
+    const plane = server.spawn(nodeCommand(PROCESS));
     await plane.line((line) => line === "ready");
     const ask = async <Answer>(order: Order): Promise<Answer> => {
       plane.write(`${JSON.stringify(order)}\n`);

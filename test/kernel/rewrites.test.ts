@@ -18,6 +18,7 @@ import { SEQUENCE_SKIP } from "../../common/xfrm/plan.ts";
 import { Capture, type CapturedEsp } from "../support/capture.ts";
 import type { Order } from "../support/kernel-plane-process.ts";
 import { Lab, type Namespace, type Running } from "../support/namespace.ts";
+import { nodeCommand } from "../support/node-command.ts";
 import { canUseXfrmInterfaces, growth, xfrmStatistics } from "../support/xfrm.ts";
 
 const PROCESS = resolve(import.meta.dirname, "../support/kernel-plane-process.ts");
@@ -128,7 +129,7 @@ describe.skipIf(!canUseXfrmInterfaces())("moves under load", () => {
     how: { owner: "client" | "server"; local: string | undefined; spec: TunnelSpec },
   ): Promise<void> {
     const { owner, local, spec } = how;
-    plane = namespace.spawn([process.execPath, "--import", "tsx", PROCESS]);
+    plane = namespace.spawn(nodeCommand(PROCESS));
     await plane.line((line) => line === "ready");
     await ask({ kind: "open", owner, local, directory, migrate: true, specs: [spec] });
   }

@@ -17,6 +17,7 @@ import {
   type Namespace,
   type Running,
 } from "../support/namespace.ts";
+import { nodeCommand } from "../support/node-command.ts";
 
 const PROCESS = resolve(import.meta.dirname, "../support/address-watch-process.ts");
 const SERVER = "198.51.100.1";
@@ -48,7 +49,7 @@ describe.skipIf(!canUseNamespaces())("the address watch, in a real kernel", () =
   const connected = "ip addr add 192.0.2.7/24 dev wan; ip route add default via 192.0.2.1";
 
   async function startWatch(): Promise<Told> {
-    watch = home.spawn([process.execPath, "--import", "tsx", PROCESS, SERVER, "ht0"]);
+    watch = home.spawn(nodeCommand(PROCESS, SERVER, "ht0"));
     return await next();
   }
 

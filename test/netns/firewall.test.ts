@@ -14,6 +14,7 @@ import { readFile, writeFile } from "node:fs/promises";
 import { resolve } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { canUseNamespaces, eventually, type Namespace } from "../support/namespace.ts";
+import { nodeCommand } from "../support/node-command.ts";
 import { Transfer } from "../support/transfer.ts";
 import {
   daemonsAreBuilt,
@@ -44,9 +45,8 @@ describe.skipIf(!canUseNamespaces({ tun: true }) || !daemonsAreBuilt() || !hasNf
     let home: LabHome;
     let host: Namespace;
 
-    const command = (...args: string[]) => [process.execPath, "--import", "tsx", PROCESS, ...args];
     const scan = async (from: Namespace, to: string) =>
-      JSON.parse(await from.run(command("scan", to, ...PORTS))) as unknown;
+      JSON.parse(await from.run(nodeCommand(PROCESS, "scan", to, ...PORTS))) as unknown;
     const table = () => home.namespace.run("nft list table inet hometun").catch(() => undefined);
     const configure = async (change: (text: string) => string) => {
       const { configFile } = home.client;
@@ -69,7 +69,7 @@ describe.skipIf(!canUseNamespaces({ tun: true }) || !daemonsAreBuilt() || !hasNf
         `${lines.join("\n")}\n${text}`.replace("2001:db8:a::/48", "2001:db8:a::/64"),
       );
       for (const each of [host, home.namespace, lab.far]) {
-        await each.spawn(command("listen", ...PORTS)).line((line) => line === "ready");
+        await each.spawn(nodeCommand(PROCESS, "listen", ...PORTS)).line((line) => line === "ready");
       }
       await lab.server.start();
       await home.client.start();
@@ -127,7 +127,7 @@ describe.skipIf(!canUseNamespaces({ tun: true }) || !daemonsAreBuilt() || !hasNf
     });
 
     it("keeps connections through the death of the daemon, and keeps strangers out meanwhile", async () => {
-      const held = host.spawn(command("hold", FAR, "444"));
+      const held = host.spawn(nodeCommand(PROCESS, "hold", FAR, "444"));
       held.write("before\n");
       expect(await held.line()).toBe("before");
       await home.client.crash();

@@ -21,6 +21,7 @@ import {
   type Namespace,
   type Running,
 } from "../support/namespace.ts";
+import { nodeCommand } from "../support/node-command.ts";
 import { Charon, type CharonOptions, hasCharon } from "./ikev2/charon.ts";
 import type { PeerCommand, PeerConfig } from "./ikev2/peer-process.ts";
 
@@ -202,7 +203,7 @@ describe.skipIf(!permitted)("IKEv2 with charon", () => {
       fallback: HOME_ADDRESS,
       ...config,
     };
-    return ours.spawn([process.execPath, "--import", "tsx", PROCESS, JSON.stringify(whole)]);
+    return ours.spawn(nodeCommand(PROCESS, JSON.stringify(whole)));
   }
 
   /** Both, with a Child SA between them. */

@@ -19,6 +19,7 @@ import {
   type Namespace,
   type Running,
 } from "../support/namespace.ts";
+import { nodeCommand } from "../support/node-command.ts";
 import type { PeerConfig } from "./ikev2/peer-process.ts";
 
 const PROCESS = resolve(import.meta.dirname, "ikev2/peer-process.ts");
@@ -83,7 +84,7 @@ describe.skipIf(!(canUseNamespaces() && hasPrograms()))("tshark, given the keys"
       prefixes: ["2001:db8:1:2::/64", "2001:db8:7::/56"],
       ...(isHome ? { keyLog: join(directory, "keys") } : {}),
     };
-    const argv = [process.execPath, "--import", "tsx", PROCESS, JSON.stringify(config)];
+    const argv = nodeCommand(PROCESS, JSON.stringify(config));
     return (isHome ? home : gateway).spawn(argv);
   }
 

@@ -16,6 +16,7 @@ import {
   type Namespace,
   type Running,
 } from "../support/namespace.ts";
+import { nodeCommand } from "../support/node-command.ts";
 
 const PROCESS = resolve(import.meta.dirname, "../support/tunnel-link-process.ts");
 
@@ -56,7 +57,7 @@ describe.skipIf(!canUseNamespaces({ tun: true }))("tunnel links, in a real kerne
   });
 
   function start(...wrapper: string[]): Running {
-    return host.spawn([...wrapper, process.execPath, "--import", "tsx", PROCESS]);
+    return host.spawn([...wrapper, ...nodeCommand(PROCESS)]);
   }
 
   async function ask(command: object, process = links): Promise<Answer> {

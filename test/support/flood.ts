@@ -2,6 +2,7 @@
 
 import { resolve } from "node:path";
 import type { Namespace } from "./namespace.ts";
+import { nodeCommand } from "./node-command.ts";
 
 const PROCESS = resolve(import.meta.dirname, "flood-process.ts");
 const MARGIN_MS = 30_000;
@@ -38,7 +39,7 @@ export async function flood(
 ): Promise<number> {
   const { kind, to, rate, seconds, spi = 0, begun } = parts;
   const argv = [kind, to, String(rate), String(seconds), spi.toString(16)];
-  const running = from.spawn([process.execPath, "--import", "tsx", PROCESS, ...argv]);
+  const running = from.spawn(nodeCommand(PROCESS, ...argv));
   await running.line((line) => line === "flooding");
   begun?.();
   const line = await running.line(() => true, seconds * 1000 + MARGIN_MS);

@@ -2,6 +2,7 @@
 
 import { resolve } from "node:path";
 import type { Namespace, Running } from "./namespace.ts";
+import { nodeCommand } from "./node-command.ts";
 import type { RawPacket } from "./raw-sender-process.ts";
 
 const PROCESS = resolve(import.meta.dirname, "raw-sender-process.ts");
@@ -14,7 +15,7 @@ export class RawSender {
   }
 
   static async start(namespace: Namespace): Promise<RawSender> {
-    const running = namespace.spawn([process.execPath, "--import", "tsx", PROCESS]);
+    const running = namespace.spawn(nodeCommand(PROCESS));
     await running.line((line) => line === "ready");
     return new RawSender(running);
   }

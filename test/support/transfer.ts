@@ -2,9 +2,9 @@
 
 import { resolve } from "node:path";
 import { type Namespace, PATIENCE_MS, type Running } from "./namespace.ts";
+import { nodeCommand } from "./node-command.ts";
 
 const PROCESS = resolve(import.meta.dirname, "transfer-process.ts");
-const TSX = ["--import", "tsx", PROCESS];
 /** Milliseconds; TCP may have backed off for a while. */
 const END = Math.max(40_000, PATIENCE_MS);
 
@@ -32,9 +32,9 @@ export class Transfer {
     marker?: string;
   }): Promise<Transfer> {
     const { from, to, address, port, marker = "hometun" } = parts;
-    const receiver = to.spawn([process.execPath, ...TSX, "receive", String(port)]);
+    const receiver = to.spawn(nodeCommand(PROCESS, "receive", String(port)));
     await receiver.line((line) => line === "listening");
-    const sender = from.spawn([process.execPath, ...TSX, "send", address, String(port), marker]);
+    const sender = from.spawn(nodeCommand(PROCESS, "send", address, String(port), marker));
     await sender.line((line) => line === "sending");
     return new Transfer(sender, receiver);
   }
