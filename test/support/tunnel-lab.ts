@@ -346,8 +346,9 @@ export class TunnelLab {
         `sysctl -qw net.ipv4.ip_forward=1 net.ipv4.conf.all.rp_filter=0
          ip addr add 198.51.100.254/24 dev server; ip addr add 203.0.113.225/27 dev stranger`,
       ),
+      // The kernel does not ask whether far is still there: its answers would be counted as advertisements by no home.
       serverNamespace.run(
-        `sysctl -qw net.ipv6.conf.all.forwarding=1
+        `sysctl -qw net.ipv6.conf.all.forwarding=1 net.ipv6.neigh.lan.delay_first_probe_time=600
          ip addr add ${SERVER}/24 dev wan; ip route add default via 198.51.100.254
          ip addr add 2001:db8:ffff::1/64 dev lan nodad`,
       ),
