@@ -12,6 +12,7 @@ import {
   type KeyStatus,
   type NegotiatedPair,
 } from "../common/control/key-status.ts";
+import { SUCCESSION_MS } from "../common/ikev2/default-settings.ts";
 import {
   type AttemptId,
   IkeInitiator,
@@ -41,8 +42,8 @@ import {
 /** The server is not asked more often whether it is there. */
 const PROBE_SPACING_MS = 5_000;
 
-/** A server that has begun anew sends with the keys of the process before it for up to 10 s, until it hears with others. */
-const SUCCESSION_MS = 15_000;
+/** How long we receive with what a server that has begun anew may still send with: it began to count before us. */
+const REMOVAL_MS = SUCCESSION_MS + 5_000;
 
 export interface HomeKeyExchangeParts {
   readonly tunnel: TunnelName;
@@ -237,7 +238,7 @@ export class HomeKeyExchange {
 
   #removeLater(spi: number): void {
     const { clock } = this.#parts;
-    const timer = clock.at(later(clock.now(), SUCCESSION_MS), () => {
+    const timer = clock.at(later(clock.now(), REMOVAL_MS), () => {
       this.#removals.delete(timer);
       this.#remove(spi);
     });

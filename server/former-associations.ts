@@ -8,6 +8,7 @@
  */
 
 import type { Clock, Timer } from "../common/adapters/system-clock.ts";
+import { SUCCESSION_MS } from "../common/ikev2/default-settings.ts";
 import { later } from "../common/time.ts";
 import type { StandingAssociations } from "../common/tunnel/data-plane.ts";
 import type { TunnelName } from "../common/tunnel/tunnel.ts";
@@ -25,8 +26,6 @@ const SPACING_MS = 10;
 const AGAIN_MS: readonly number[] = [0, 5_000, 30_000, 120_000];
 /** How long inherited pairs serve; then the home has been told several times. */
 const SERVES_MS = 300_000;
-/** They receive so long beside what followed them. */
-const SUCCESSION_MS = 10_000;
 
 export interface FormerAssociationsParts {
   readonly memory: Pick<HomeStore<AssociationEntry>, "recall">;

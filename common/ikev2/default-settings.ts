@@ -10,6 +10,11 @@ const FRAGMENT_LIMIT = 1_200;
 /** RFC 3948 section 4. */
 const KEEPALIVE_MS = 20_000;
 export const IKE_LIFETIME_MS = 24 * 3_600_000;
+/**
+ * How long a server that has begun anew receives with the keys of before, and at most sends with them, beside those that
+ * followed; milliseconds.
+ */
+export const SUCCESSION_MS = 10_000;
 
 const IKE_SUITES: readonly IkeSuite[] = [
   { encryption: "aes-gcm-256", prf: "hmac-sha2-256", group: "x25519" },

@@ -293,8 +293,7 @@ export class IkeSession {
     const isUnknown = error.type === NotifyType.invalidIkeSpi;
     if (isUnknown && record.exchange?.kind === "delete-ike") {
       // What we want to be rid of is not there: the answer to our delete was lost, or the IKE SA.
-      if (record.state === "current") this.#session.close({ kind: "lost-by-peer" });
-      else this.#session.ikeSas.forget(record);
+      ikeDeleted(this.#session, record, "lost-by-peer");
       return;
     }
     if (isUnknown && this.#session.tasks.has("close")) {
@@ -372,7 +371,7 @@ export class IkeSession {
           session.children.remove(exchange.spis);
           break;
         case "delete-ike":
-          ikeDeleted(session, record);
+          ikeDeleted(session, record, "asked");
           break;
         case "information":
         case undefined:

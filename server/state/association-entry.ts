@@ -1,6 +1,6 @@
 /**
- * The pairs of SAs that a home negotiated last, and its link, so that a server that starts again knows whose those are that stand in
- * the kernel, and what a home sends with that has to learn that its IKE SA is gone. No key stands here.
+ * The pairs of SAs that a home negotiated last, and its link, so that a server that starts again knows whose those are
+ * that stand in the kernel, and what a home sends with that has to learn that its IKE SA is gone. No key stands here.
  *
  *     {"home":"alice","pairs":[{"inbound":12345678,"outbound":87654321,"suite":"aes-gcm-128","proof":"..."}],
  *      "link":{"identity":"alice.example","id":"..."}}

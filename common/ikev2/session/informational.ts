@@ -42,9 +42,13 @@ export function requestIkeDelete(session: SessionContext, record: SaRecord, now:
   session.request(record, { kind: "delete-ike" }, payloads, now);
 }
 
-/** The peer has heard that we delete it, or does not have it. */
-export function ikeDeleted(session: SessionContext, record: SaRecord): void {
-  if (record.state === "current") session.close({ kind: "asked" });
+/** The peer has heard that we delete it, or has lost it. */
+export function ikeDeleted(
+  session: SessionContext,
+  record: SaRecord,
+  kind: "asked" | "lost-by-peer",
+): void {
+  if (record.state === "current") session.close({ kind });
   else session.ikeSas.forget(record);
 }
 

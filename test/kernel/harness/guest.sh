@@ -55,8 +55,6 @@ if [ "${HOMETUN_KVM:-}" = 1 ]; then
 else
   accelerator=(-accel "tcg,thread=multi,tb-size=512")
 fi
-# Protection keys and a fifth level of page tables cost a fifth of the time.
-processor=max,-pku,-la57
 drive() { # NAME FILE OPTIONS
   echo "-drive if=none,id=$1,file=$2,format=raw${3-} -device virtio-blk-pci,drive=$1"
 }
@@ -64,7 +62,7 @@ drive() { # NAME FILE OPTIONS
 outcome=0
 # shellcheck disable=SC2046
 timeout --foreground "$seconds" qemu-system-x86_64 -nodefaults -no-user-config -display none -no-reboot \
-  "${accelerator[@]}" -cpu "$processor" -smp 2 -m "$memory" \
+  "${accelerator[@]}" -cpu max -smp 2 -m "$memory" \
   -kernel "$cache/vmlinuz" -initrd "$cache/initramfs.cpio" \
   -append "console=ttyS0 quiet panic=-1 mitigations=off no_timer_check" \
   $(drive root "$cache/root.ext4" ,snapshot=on) $(drive tree "$work/tree.tar" ,readonly=on) \
