@@ -17,6 +17,7 @@ import { join, resolve } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { canUseNamespaces, eventually, Lab, type Namespace } from "../support/namespace.ts";
 import { PingStream } from "../support/ping-stream.ts";
+import { Transfer } from "../support/transfer.ts";
 import { daemonsAreBuilt } from "../support/tunnel-lab.ts";
 import { bootObstacle, Machine } from "./machine.ts";
 
@@ -364,10 +365,17 @@ describe.skipIf(!canUseNamespaces({ tun: true }) || !daemonsAreBuilt() || !canBo
       },
     );
 
-    it("follows an upgrade while traffic flows", async () => {
+    /** Of both ends, one after the other, with pings and a TCP connection through the tunnel all the while. */
+    async function upgrade(keys: string): Promise<void> {
       await home.until(CLIENT, isConfirmed);
       const pings = await PingStream.start(wan.isp, HOME_ADDRESS);
       await pings.answered();
+      const transfer = await Transfer.start({
+        from: wan.home,
+        to: wan.isp,
+        address: FAR_ADDRESS,
+        port: 5_001,
+      });
       for (const machine of [home, isp]) {
         const unit = machine === home ? CLIENT : SERVER;
         const { MainPID } = await machine.show(unit);
@@ -377,10 +385,36 @@ describe.skipIf(!canUseNamespaces({ tun: true }) || !daemonsAreBuilt() || !canBo
         expect(after).not.toMatchObject({ MainPID });
         await home.until(CLIENT, isConfirmed);
         await pings.answered();
-        process.stdout.write(`upgrade, ${unit}: pings stopped for ${pings.longestGapMs} ms\n`);
+        const gap = pings.longestGapMs;
+        process.stdout.write(`upgrade, ${keys} keys, ${unit}: pings stopped for ${gap} ms\n`);
       }
       await pings.stop();
+      const { sent, received } = await transfer.finish();
+      expect(received).toBe(sent);
+    }
+
+    it("follows an upgrade while traffic flows", () => upgrade("manual"));
+
+    it("goes over to negotiated keys, as the guide says", async () => {
+      await home.run("mv /etc/hometun/client.toml /etc/hometun/client.manual");
+      await isp.run("cd /etc/hometun && mv server.toml server.manual && rm homes/alice.toml");
+      const ours = await isp.run("hometun-server init --address 192.0.2.1 --identity isp.example");
+      const theirs = await home.run("hometun init --server 192.0.2.1 --identity alice.example");
+      const publicKey = /--public-key (\S+)/.exec(theirs)?.[1];
+      expect({ ours, theirs, publicKey }).toMatchObject({ publicKey: expect.any(String) });
+      const added = await isp.run(
+        `hometun-server home add alice --identity alice.example --public-key ${publicKey} --prefix 2001:db8:a::/56`,
+      );
+      // The command that it prints, as it stands.
+      await home.run(/hometun init 'hometun:.*'/.exec(added)?.[0] ?? added);
+      await isp.run(`systemctl restart ${SERVER}`);
+      await home.run(`systemctl restart ${CLIENT}`);
+      await home.until(CLIENT, isConfirmed);
+      await isp.run(`ping -n -c 1 -W 5 ${HOME_ADDRESS}`);
+      expect(await home.run("hometun status")).toMatch(/^Keys +1 IKE SA/m);
     });
+
+    it("follows an upgrade with negotiated keys too", () => upgrade("negotiated"));
 
     it.runIf(hasUdev())("is stopped with its link, and started when it comes back", async () => {
       await home.run(`systemctl disable --now ${CLIENT} && systemctl enable --now ${BOUND}`);
