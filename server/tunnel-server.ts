@@ -60,6 +60,8 @@ const TICK_MS = 1_000;
 const STALLED_MS = 10_000;
 /** Every home is looked at once in so many ticks. */
 const TICKS_A_ROUND = 10;
+/** For the summary; about a millisecond's work. */
+const HOMES_COUNTED_A_TICK = 500;
 /** A home's refused advertisements are logged once in this time, with their number. */
 const REFUSAL_LOG_MS = 60_000;
 /** Homes written into a status between two turns of the event loop. */
@@ -362,7 +364,8 @@ export class TunnelServer implements MeteredServer {
   /** How the homes are, in one line for people. */
   summary(): string {
     // Asked each second: thousands need not be counted so often.
-    if (this.#summarizedAt === undefined || this.#ticks - this.#summarizedAt >= TICKS_A_ROUND) {
+    const lasts = Math.min(Math.ceil(this.#homes.size / HOMES_COUNTED_A_TICK), TICKS_A_ROUND);
+    if (this.#summarizedAt === undefined || this.#ticks - this.#summarizedAt >= lasts) {
       this.#summarizedAt = this.#ticks;
       this.#summary = `homes: ${describeCounts(this.status({ limit: 0 }).counts)}`;
     }

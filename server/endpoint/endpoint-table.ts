@@ -41,6 +41,11 @@ import { Reachability, type ReachabilityState, type ReachabilityStep } from "./r
 const DEFAULT_ADVERTISEMENT_LIMIT: RateLimit = { rate: 10, burst: 20 };
 /** Between the first probes to restored endpoints: 10,000 homes are asked in 10 s. */
 const RESTORE_SPACING_MS = 1;
+/**
+ * Of all homes' probes those that are repeated within a second. When thousands of homes come at once their answers are
+ * late, not lost, and asking again would make them later.
+ */
+const REPEAT_LIMIT: RateLimit = { rate: 100, burst: 100 };
 /** Probes of our own that may still be missing from the data plane's count of sent packets. */
 const MOST_UNCOUNTED_PROBES = 3;
 
@@ -148,6 +153,7 @@ export class EndpointTable {
   /** Confirmed homes by address and port. Empty when those may be shared. At most one entry a home. */
   readonly #owners = new Map<string, Home>();
   readonly #waiting = new DeadlineHeap<Home>();
+  readonly #repeats = new TokenBucket(REPEAT_LIMIT);
   /** When the next restored home may be probed. */
   #restoreSlot: Instant | undefined;
 
@@ -196,7 +202,9 @@ export class EndpointTable {
     for (;;) {
       const home = this.#waiting.first;
       if (home === undefined || home.wakeAt > now) return effects;
-      this.#follow(home, home.reachability?.handleDeadline(now), effects);
+      const steps = home.reachability?.handleDeadline(now);
+      const isTooMuch = steps?.includes("repeat") === true && !this.#repeats.take(now);
+      this.#follow(home, isTooMuch ? undefined : steps, effects);
     }
   }
 
@@ -316,6 +324,7 @@ export class EndpointTable {
     for (const step of steps ?? []) {
       switch (step) {
         case "probe":
+        case "repeat":
           home.uncountedProbes = Math.min(home.uncountedProbes + 1, MOST_UNCOUNTED_PROBES);
           effects.push({ kind: "probe", tunnel, move: home.moves });
           break;

@@ -42,8 +42,11 @@ const CAUSED_PROBE_SPACING_MS = 1000;
 
 export type ReachabilityState = "unproven" | "confirmed" | "held";
 
-/** What is to be done, in order. `hold`: send probes only. `release`: send everything. */
-export type ReachabilityStep = "probe" | "hold" | "release";
+/**
+ * What is to be done, in order. `repeat`: probe again soon, since no answer came yet; may be left out. `hold`: send probes
+ * only. `release`: send everything.
+ */
+export type ReachabilityStep = "probe" | "repeat" | "hold" | "release";
 
 export class Reachability {
   readonly #credit = new TokenBucket(CREDIT_LIMIT);
@@ -167,7 +170,8 @@ export class Reachability {
       this.#probeAt = undefined;
       return [];
     }
-    return this.#probe(now);
+    const isRepeat = this.#quick > 0 || this.#holdAt !== undefined;
+    return this.#probe(now, isRepeat ? "repeat" : "probe");
   }
 
   #askQuickly(now: Instant): ReachabilityStep[] {
@@ -176,10 +180,10 @@ export class Reachability {
     return this.#probe(now);
   }
 
-  #probe(now: Instant): ReachabilityStep[] {
+  #probe(now: Instant, step: "probe" | "repeat" = "probe"): ReachabilityStep[] {
     this.#probedAt = now;
     this.#probeAt = this.#nextProbe(now);
-    return ["probe"];
+    return [step];
   }
 
   /** When to probe again, if the probe of just now is not answered. */

@@ -317,6 +317,30 @@ describe("a confirmed home", () => {
   });
 });
 
+describe("thousands of homes that come at once", () => {
+  const homes = Array.from({ length: 2_000 }, (_, index) => `home-${index}` as TunnelName);
+  const comes = () => {
+    const story = new Story({ sharedEndpoints: true }, homes);
+    const first = homes.flatMap((home) => kinds(story.moved(home, NEW, 0)));
+    return { story, first: first.filter((kind) => kind === "probe") };
+  };
+
+  it("are all probed once, and so few of them again that their answers are not made later", () => {
+    const { story, first } = comes();
+    expect(first).toHaveLength(homes.length);
+    const repeats = story.until(999);
+    expect(repeats.every((line) => line.endsWith(" probe"))).toBe(true);
+    expect(repeats.length).toBeLessThanOrEqual(200);
+    expect(repeats.length).toBeGreaterThan(100);
+  });
+
+  it("are held in time all the same when they do not answer", () => {
+    const { story } = comes();
+    story.until(1_000);
+    expect(homes.every((home) => story.state(home) === "held")).toBe(true);
+  });
+});
+
 describe("another home's confirmed address", () => {
   it("is refused, and the holder is probed at once", () => {
     const story = Story.confirmed();
