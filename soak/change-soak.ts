@@ -21,10 +21,13 @@ const PATIENCE_MS = 30_000;
 const POLL_MS = 3;
 /** Changes, while compilers and caches settle. */
 export const WARM_UP = 2_000;
-/** How often memory is looked at after it. */
-const LOOKS = 100;
 /** Looks of which the middle one counts, at the beginning and at the end. */
 const SAMPLES = 5;
+/**
+ * When memory is looked at after it, in hundredths of the changes. Seldom: it takes a garbage collection, after which the
+ * engine throws away the code that depended on what is gone, and compiles it anew.
+ */
+const LOOKS = new Set([0, 1, 2, 3, 4, 10, 20, 30, 40, 50, 60, 70, 80, 90, 96, 97, 98, 99, 100]);
 /** More than a home that moves may send: here it moves as fast as it can. */
 const SERVER = "advertisements = { rate = 1000, burst = 1000 }";
 const FIRST_HOST = 2;
@@ -77,10 +80,12 @@ export async function soakChanges(options: ChangeSoakOptions): Promise<ChangeSoa
       client: [] as Memory[],
       server: [] as Memory[],
     };
-    const spacing = Math.max(1, Math.floor(count / LOOKS));
+    let looked: number | undefined;
     for (let done = 1; done <= warmUp + count && signal?.aborted !== true; done++) {
       outcome.confirmations.push(await soak.change());
-      if (done >= warmUp && (done - warmUp) % spacing === 0) {
+      const hundredth = Math.floor((100 * (done - warmUp)) / count);
+      if (LOOKS.has(hundredth) && hundredth !== looked) {
+        looked = hundredth;
         const { client, server } = await soak.memory();
         outcome.client.push(client);
         outcome.server.push(server);

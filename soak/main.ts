@@ -185,7 +185,8 @@ function tellChanges(outcome: ChangeSoakOutcome): boolean {
       `${side}: ${describeMemory(memory.at(-1))}; grown by ${percent(heap)} in use, ${percent(data)} without compiled code, ${percent(resident)} resident`,
     );
     for (const what of ["heap", "data"] as const) {
-      say(`  ${what} by tenths: ${tenths(memory, what).map(formatOctetsFinely).join(", ")}`);
+      const looks = memory.map((look) => formatOctetsFinely(look[what]));
+      say(`  ${what}: ${looks.join(", ")}`);
     }
     if (heap >= MOST_GROWTH || data >= MOST_GROWTH) isFlat = false;
   }
@@ -198,14 +199,6 @@ function tellFlood(result: FloodResult): void {
   say(
     `${kind}: ${perSecond(rate)} of ${perSecond(ceiling ?? 0)} that can be sent, ${perSecond(shed)} shed; lost ${percent(loss.udp)} over UDP, ${percent(loss.esp)} over protocol 50; ` +
       `a move confirmed in ${formatDuration(confirmedInMs)}; server ${Math.round(100 * load)} % of a processor`,
-  );
-}
-
-/** The median of each tenth of the run, in octets. */
-function tenths(samples: readonly Memory[], what: keyof Memory): number[] {
-  const size = Math.max(1, samples.length / 10);
-  return Array.from({ length: Math.min(10, samples.length) }, (_, index) =>
-    median(samples.slice(index * size, (index + 1) * size).map((sample) => sample[what])),
   );
 }
 
