@@ -19,18 +19,17 @@ const SMALLEST_SPI = 256; // RFC 4303 section 2.1 reserves those below
 const SPI_END = 2 ** 32;
 
 /** Undefined when the configuration gives the keys. Throws `ConfigError`, `SystemError`. */
-export async function assembleKeyExchange(
+export function assembleKeyExchange(
   { keys, server, tunnel }: ClientConfig,
   adapters: {
     readonly clock: Clock;
     readonly dataPlane: DataPlane;
     readonly log: Logger;
     readonly closers: Closers;
-    readonly failed: (error: unknown) => void;
   },
-): Promise<HomeKeyExchange | undefined> {
+): HomeKeyExchange | undefined {
   if (keys.mode === "manual") return undefined;
-  const { clock, dataPlane, log, closers, failed } = adapters;
+  const { clock, dataPlane, log, closers } = adapters;
   const { keyed } = dataPlane;
   if (keyed === undefined) throw new Error(`no negotiated keys for the ${dataPlane.kind} plane`);
   const keyLog = openKeyLog(log);
@@ -38,9 +37,7 @@ export async function assembleKeyExchange(
   const onMessage = (message: IkeMessage) => exchange?.receive(message);
   const proof = readProof(keys.proof);
   const { reauthenticateMs, childLifetimeMs } = keys;
-  const transport = closers.add(
-    await IkeTransport.open({ local: undefined, keyed, onMessage, failed }),
-  );
+  const transport = closers.add(new IkeTransport({ local: undefined, keyed, onMessage }));
   exchange = new HomeKeyExchange({
     tunnel: HOME_TUNNEL,
     server,

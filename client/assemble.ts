@@ -77,12 +77,11 @@ export function assemble(config: ClientConfig, log: Logger, descriptors: Descrip
           onResume: () => tunnel?.announce(),
         });
         const failure = new Failure();
-        const keyExchange = await assembleKeyExchange(config, {
+        const keyExchange = assembleKeyExchange(config, {
           clock,
           dataPlane,
           log,
           closers,
-          failed: failure.fail,
         });
         const home = new HomeTunnel({
           config,

@@ -25,21 +25,20 @@ const SMALLEST_SPI = 256; // RFC 4303 section 2.1 reserves those below
 const SPI_END = 2 ** 32;
 
 /** Undefined for a server without an identity. Throws `ConfigError`, `SystemError`. */
-export async function assembleKeyExchange(
+export function assembleKeyExchange(
   { ikev2, address, homes }: ServerConfig,
   adapters: {
     readonly clock: Clock;
     readonly dataPlane: DataPlane;
     readonly log: Logger;
     readonly closers: Closers;
-    readonly failed: (error: unknown) => void;
     readonly onKeyed: (home: TunnelName, endpoint: Endpoint) => void;
     readonly onSource: (home: TunnelName, endpoint: Endpoint) => void;
     readonly memory: HomeStore<AssociationEntry>;
     readonly endpointOf: (home: TunnelName) => Endpoint | undefined;
   },
-): Promise<TunnelServerParts["keyExchange"]> {
-  const { clock, dataPlane, log, closers, failed } = adapters;
+): TunnelServerParts["keyExchange"] {
+  const { clock, dataPlane, log, closers } = adapters;
   const { keyed } = dataPlane;
   if (ikev2 === undefined || keyed === undefined) return undefined;
   const { identity, authLifetime, dns } = ikev2;
@@ -47,9 +46,7 @@ export async function assembleKeyExchange(
   const keyLog = openKeyLog(log);
   let exchange: HomeKeyExchange | undefined;
   const onMessage = (message: IkeMessage) => exchange?.receive(message);
-  const transport = closers.add(
-    await IkeTransport.open({ local: address, keyed, onMessage, failed }),
-  );
+  const transport = closers.add(new IkeTransport({ local: address, keyed, onMessage }));
   exchange = new HomeKeyExchange({
     address,
     identity,

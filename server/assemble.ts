@@ -76,12 +76,11 @@ export function assemble(config: ServerConfig, log: Logger, descriptors: Descrip
           new InterfaceNeighborSocket((message) => tunnels.hear(message)),
         );
         const sender = closers.add(new Icmpv6Sender());
-        const keyExchange = await assembleKeyExchange(config, {
+        const keyExchange = assembleKeyExchange(config, {
           clock,
           dataPlane,
           log,
           closers,
-          failed: failure.fail,
           onKeyed: (home, endpoint) => tunnels.keyed(home, endpoint),
           onSource: (home, endpoint) => tunnels.observed(home, endpoint),
           memory: associations,

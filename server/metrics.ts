@@ -76,6 +76,7 @@ const NO_IKE_REFUSED: Readonly<
   "certificate-not-trusted": 0,
   "certificate-expired": 0,
   "certificate-of-another": 0,
+  "certificate-not-for-this": 0,
 };
 
 /** What the server counts of all homes together since it started, those that were removed included. */

@@ -3,12 +3,11 @@
  * section 2.23, RFC 3948). Who only begins exchanges needs not have port 500 itself.
  */
 
-import { type BindOptions, createSocket, type Socket } from "node:dgram";
-import { SystemError } from "../errors.ts";
-import { type Ipv4Address, parseIpv4 } from "../ip/address.ts";
+import type { Ipv4Address } from "../ip/address.ts";
 import type { KeyedDataPlane } from "../tunnel/data-plane.ts";
 import { type Endpoint, IKE_PORT } from "../tunnel/tunnel.ts";
-import { openIpv4Socket } from "./linux/ipv4-socket.ts";
+import { DatagramSocket } from "./linux/datagram-socket.ts";
+import { openIpv4Socket, portOf } from "./linux/ipv4-socket.ts";
 
 const HINTS: Readonly<Record<string, string>> = {
   EADDRINUSE: "another program has it: hometun running already, or an IPsec daemon",
@@ -30,55 +29,43 @@ export interface IkeMessage {
 }
 
 export class IkeTransport {
-  readonly #socket: Socket;
+  /** Our port of IKE without encapsulation: NAT detection holds it. */
+  readonly port: number;
+  readonly #socket: DatagramSocket;
   readonly #keyed: KeyedDataPlane;
 
-  private constructor(socket: Socket, keyed: KeyedDataPlane) {
-    this.#socket = socket;
-    this.#keyed = keyed;
-  }
-
   /** Throws `SystemError`. */
-  static async open(parts: {
+  constructor(parts: {
     /** Our address and port 500; undefined: any address, any port. */
     readonly local: Ipv4Address | undefined;
     readonly keyed: KeyedDataPlane;
     readonly onMessage: (message: IkeMessage) => void;
-    /** Hears what ends the transport later. */
-    readonly failed: (error: unknown) => void;
-  }): Promise<IkeTransport> {
-    const { local, keyed, onMessage, failed } = parts;
-    const socket = createSocket("udp4");
-    if (local === undefined) await bound(socket, { port: 0 });
-    else {
-      const fd = openIpv4Socket({
-        kind: "udp",
-        address: local,
-        port: IKE_PORT,
-        receiveBuffer: WAITING_LENGTH,
-        operation: `open UDP port ${IKE_PORT}`,
-        hints: HINTS,
-      });
-      await bound(socket, { fd });
-    }
-    socket.on("error", failed);
-    socket.on("message", (datagram, { address, port }) => {
-      const remote = { address: parseIpv4(address), port };
-      onMessage({ message: Uint8Array.from(datagram), remote, encapsulated: false });
+  }) {
+    const { local, keyed } = parts;
+    // Port 0 is nobody's: it cannot be answered.
+    const onMessage = (message: IkeMessage) => {
+      if (message.remote.port !== 0) parts.onMessage(message);
+    };
+    const fd = openIpv4Socket({
+      kind: "udp",
+      address: local,
+      port: local === undefined ? 0 : IKE_PORT,
+      receiveBuffer: WAITING_LENGTH,
+      operation: local === undefined ? "open a UDP port for IKE" : `open UDP port ${IKE_PORT}`,
+      hints: HINTS,
     });
+    this.port = portOf(fd);
+    this.#keyed = keyed;
+    this.#socket = new DatagramSocket(fd, (datagram, remote) =>
+      onMessage({ message: datagram.slice(), remote, encapsulated: false }),
+    );
     keyed.listenForIke((datagram) => onMessage({ ...datagram, encapsulated: true }));
-    return new IkeTransport(socket, keyed);
-  }
-
-  /** Our port of IKE without encapsulation: NAT detection holds it. */
-  get port(): number {
-    return this.#socket.address().port;
   }
 
   /** What cannot go is lost, as on the way: the sender asks again. */
   send({ message, remote, encapsulated }: IkeMessage): void {
     if (encapsulated) this.#keyed.sendIke({ message, remote });
-    else this.#socket.send(message, remote.port, remote.address, () => undefined);
+    else this.#socket.send(message, remote);
   }
 
   sendKeepalive(remote: Endpoint): void {
@@ -88,18 +75,4 @@ export class IkeTransport {
   close(): void {
     this.#socket.close();
   }
-}
-
-/** Throws `SystemError`. */
-function bound(socket: Socket, where: BindOptions): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const fail = (error: NodeJS.ErrnoException) => {
-      reject(new SystemError("open a UDP port for IKE", error.code ?? "unknown", { cause: error }));
-    };
-    socket.once("error", fail);
-    socket.bind(where, () => {
-      socket.off("error", fail);
-      resolve();
-    });
-  });
 }

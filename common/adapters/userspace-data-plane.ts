@@ -301,26 +301,28 @@ export class UserspaceDataPlane implements DataPlane, KeyedDataPlane {
   }
 
   addAssociations(name: TunnelName, keys: SaKeys, softLimit: SoftLimit): void {
+    const tunnel = this.#tunnels.get(name);
+    if (tunnel === undefined) return;
     const sequences = { outbound: EPHEMERAL_OUTBOUND, inbound: ephemeralInbound() };
-    this.#addAssociations(this.#tunnel(name), { keys, sequences, softLimit });
+    this.#addAssociations(tunnel, { keys, sequences, softLimit });
   }
 
   useAssociations(name: TunnelName, spi: number): void {
-    const tunnel = this.#tunnel(name);
-    const association = tunnel.associations.get(spi);
-    if (association !== undefined) tunnel.use(association);
+    const tunnel = this.#tunnels.get(name);
+    const association = tunnel?.associations.get(spi);
+    if (association !== undefined) tunnel?.use(association);
   }
 
   removeAssociations(name: TunnelName, spi: number): void {
-    const tunnel = this.#tunnel(name);
-    const association = tunnel.associations.get(spi);
-    if (association === undefined) return;
+    const tunnel = this.#tunnels.get(name);
+    const association = tunnel?.associations.get(spi);
+    if (tunnel === undefined || association === undefined) return;
     this.#carriers.get(association.encapsulation)?.bySpi.delete(spi);
     tunnel.drop(association);
   }
 
   associations(name: TunnelName): readonly AssociationUse[] {
-    return this.#tunnel(name).uses;
+    return this.#tunnels.get(name)?.uses ?? [];
   }
 
   listenForIke(listener: (datagram: IkeDatagram) => void): void {

@@ -8,6 +8,7 @@ import { ByteReader } from "../bytes/reader.ts";
 import { ByteWriter } from "../bytes/writer.ts";
 import { formatIpv4, formatIpv6, IPV4_LENGTH, IPV6_LENGTH } from "../ip/address.ts";
 import type { Prf } from "./algorithms.ts";
+import { useOf } from "./certificate-extensions.ts";
 import { prf } from "./keys.ts";
 import { type Authentication, AuthenticationMethod } from "./wire/payloads/authentication.ts";
 import { type Certificate, CertificateEncoding } from "./wire/payloads/certificate.ts";
@@ -102,7 +103,9 @@ export type Distrust =
   | "no-certificate"
   | "certificate-not-trusted"
   | "certificate-expired"
-  | "certificate-of-another";
+  | "certificate-of-another"
+  /** It is for something else, or says of its use what is not understood. */
+  | "certificate-not-for-this";
 
 /** Undefined when the proof holds. */
 export function distrust(trust: Trust, proof: Proof): Distrust | undefined {
@@ -169,18 +172,29 @@ function certified(
   const [leaf, ...between] = chain;
   if (leaf === undefined) return "no-certificate";
   if (!names(leaf, proof.identification)) return "certificate-of-another";
+  if (!useOf(leaf.raw).mayAuthenticate) return "certificate-not-for-this";
   let current = leaf;
   for (let depth = 0; depth <= between.length; depth++) {
     if (!isValidAt(current, proof.wallTime)) return "certificate-expired";
-    const authority = authorities.find((candidate) => hasIssued(candidate, current));
+    if (!useOf(current.raw).isUnderstood) return "certificate-not-for-this";
+    // `depth` authorities stand between the one that has issued this and the leaf.
+    const hasSigned = (candidate: X509Certificate | undefined): candidate is X509Certificate =>
+      candidate !== undefined && hasIssued(candidate, current) && mayStandAbove(depth, candidate);
+    const authority = authorities.find(hasSigned);
     if (authority !== undefined) {
+      if (!useOf(authority.raw).isUnderstood) return "certificate-not-for-this";
       return isValidAt(authority, proof.wallTime) ? leaf : "certificate-expired";
     }
-    const issuer = between.find((candidate) => candidate?.ca && hasIssued(candidate, current));
+    const issuer = between.find(hasSigned);
     if (issuer === undefined) break;
     current = issuer;
   }
   return "certificate-not-trusted";
+}
+
+function mayStandAbove(authorities: number, issuer: X509Certificate): boolean {
+  const { mayCertify, maximumPathLength } = useOf(issuer.raw);
+  return mayCertify && authorities <= maximumPathLength;
 }
 
 function parsed(data: Uint8Array): X509Certificate | undefined {

@@ -278,7 +278,8 @@ export class IkeInitiator {
     }
     const isInvalidSpi = effect.kind === "hint" && effect.notifyType === NotifyType.invalidIkeSpi;
     if (isInvalidSpi) this.#unknownToGateway(id, now);
-    if (effect.kind === "child-created" && id !== this.#inUse) this.#use(id, now);
+    // One that was in use before may still have made another: it is on its way out.
+    if (effect.kind === "child-created" && id > (this.#inUse ?? 0)) this.#use(id, now);
   }
 
   #unknownToGateway(id: AttemptId, now: Instant): void {
@@ -300,16 +301,26 @@ export class IkeInitiator {
   }
 
   #ended(id: AttemptId, now: Instant): void {
+    const isUnsuccessful = this.#inUse !== undefined && id > this.#inUse;
     this.#attempts = this.#attempts.filter((one) => one.id !== id);
     if (id === this.#inUse) this.#inUse = undefined;
+    if (isUnsuccessful && !this.#isClosing) {
+      // The one that it was to follow goes on; it is tried again.
+      this.#reauthenticateAt = earliest(this.#reauthenticateAt, later(now, this.#pauseMs()));
+    }
     const isAlone = this.#attempts.every(({ isDoubted }) => isDoubted);
     if (!isAlone || this.#isClosing || this.#retryAt !== undefined) return;
-    const [jitter = 0] = this.#ports.random(1);
-    const pauseMs =
-      Math.min(FIRST_PAUSE_MS * 2 ** this.#failures, LONGEST_PAUSE_MS) * (1 + jitter / 512);
-    this.#failures += 1;
+    const pauseMs = this.#pauseMs();
     this.#retryAt = later(now, pauseMs);
     this.#effects.push({ kind: "waiting", pauseMs });
+  }
+
+  /** Longer after each failure. */
+  #pauseMs(): number {
+    const [jitter = 0] = this.#ports.random(1);
+    const pauseMs = Math.min(FIRST_PAUSE_MS * 2 ** this.#failures, LONGEST_PAUSE_MS);
+    this.#failures += 1;
+    return pauseMs * (1 + jitter / 512);
   }
 
   #take(): InitiatorEffect[] {

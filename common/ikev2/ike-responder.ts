@@ -53,6 +53,7 @@ import {
   notify,
 } from "./wire/message.ts";
 import { decodePayloadChain, type GenericPayload, PayloadType } from "./wire/payload-chain.ts";
+import type { Identification } from "./wire/payloads/identification.ts";
 import { NotifyType } from "./wire/payloads/notify.ts";
 
 /** One session of this responder, for as long as the process lives. */
@@ -64,6 +65,8 @@ export interface ResponderLimits {
   readonly maximumHalfOpen: number;
   readonly maximumHalfOpenPerAddress: number;
   readonly maximumSessions: number;
+  /** Of one identity; the oldest end when it has more. A home that proves itself anew has two for a moment. */
+  readonly maximumSessionsPerIdentity: number;
   /** IKE_SA_INIT of one source: beyond it cookies are asked for, and those that have one count by themselves. */
   readonly rates: SourceRates;
 }
@@ -74,6 +77,7 @@ export const DEFAULT_LIMITS: ResponderLimits = {
   // Homes behind one NAT share an address.
   maximumHalfOpenPerAddress: 64,
   maximumSessions: 20_000,
+  maximumSessionsPerIdentity: 4,
   rates: { perAddress: { rate: 100, burst: 200 }, perNetwork: { rate: 400, burst: 1_000 } },
 };
 
@@ -365,6 +369,7 @@ export class IkeResponder {
           this.#noLongerHalfOpen(id);
           if (effect.initialContact) out.push(...this.#abandonOthers(effect.peer));
           this.#remember(id, formatIdentification(effect.peer));
+          out.push(...this.#abandonOldest(effect.peer));
           out.push({ kind: "session", id, effect });
           break;
         default:
@@ -382,9 +387,24 @@ export class IkeResponder {
   }
 
   /** The home says that it knows of no other IKE SA (section 2.4). */
-  #abandonOthers(peer: Parameters<typeof formatIdentification>[0]): ResponderEffect[] {
-    const others = [...(this.#byIdentity.get(formatIdentification(peer)) ?? [])];
-    return others.flatMap((other) => {
+  #abandonOthers(peer: Identification): ResponderEffect[] {
+    return this.#abandon(this.#sessionsOf(peer));
+  }
+
+  /** One home must not take what is there for all. */
+  #abandonOldest(peer: Identification): ResponderEffect[] {
+    const sessions = this.#sessionsOf(peer);
+    const most = this.#limits.maximumSessionsPerIdentity;
+    return this.#abandon(sessions.slice(0, Math.max(0, sessions.length - most)));
+  }
+
+  /** The oldest first. */
+  #sessionsOf(peer: Identification): readonly SessionId[] {
+    return [...(this.#byIdentity.get(formatIdentification(peer)) ?? [])];
+  }
+
+  #abandon(sessions: readonly SessionId[]): ResponderEffect[] {
+    return sessions.flatMap((other) => {
       const session = this.#sessions.get(other);
       // `abandon` says nothing to anyone and needs no time.
       return session === undefined

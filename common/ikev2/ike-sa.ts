@@ -181,7 +181,12 @@ export class IkeSa {
     }
   }
 
-  /** Sends the pending request again at once, as after an address change. */
+  /** What of ours is not answered yet, to be sent again. */
+  get pending(): readonly Uint8Array[] {
+    return this.#pending?.retransmission.messages ?? [];
+  }
+
+  /** Sends the pending request again at once, as after an address change; its tries start anew. */
   repeatNow(now: Instant): readonly Uint8Array[] {
     return this.#pending?.retransmission.restart(now) ?? [];
   }

@@ -121,10 +121,10 @@ export class IkeSession {
     for (const { overdueAt } of children.all) deadline = earliest(deadline, overdueAt);
     if (ikeSas.current?.sa.isWaiting === false) {
       deadline = earliest(deadline, tasks.deadline);
-      deadline = earliest(earliest(deadline, children.rekeyAt), this.#session.endsAt);
+      deadline = earliest(deadline, children.rekeyAt);
       deadline = earliest(earliest(deadline, this.#probeAt), this.#ikeRekeyAt);
     }
-    return deadline;
+    return earliest(deadline, this.#session.endsAt);
   }
 
   handle(input: SessionInput, now: Instant): SessionEffect[] {
@@ -188,6 +188,7 @@ export class IkeSession {
     if (isDue(peer.keepaliveAt, now) && this.isEstablished) {
       peer.keepAlive(now, settings.keepaliveMs);
     }
+    this.#endInTime(now);
     if (ikeSas.current?.sa.isWaiting === false) {
       this.#age(now);
       if (isDue(this.#ikeRekeyAt, now)) tasks.add({ kind: "rekey-ike" });
@@ -215,12 +216,22 @@ export class IkeSession {
   }
 
   #age(now: Instant): void {
-    const { children, childLifetimeMs = 0, tasks, endsAt } = this.#session;
+    const { children, childLifetimeMs = 0, tasks } = this.#session;
     for (const spi of children.takeOld(now, childLifetimeMs)) {
       tasks.add({ kind: "rekey-child", spi });
     }
+  }
+
+  /** The peer has not proven anew who it is (RFC 4478): whether it answers or not, its packets end here. */
+  #endInTime(now: Instant): void {
+    const { children, ikeSas, tasks, endsAt } = this.#session;
     if (!isDue(endsAt, now)) return;
     this.#session.endsAt = undefined;
+    if (ikeSas.current?.sa.isWaiting === true) {
+      this.#session.close({ kind: "asked" });
+      return;
+    }
+    children.removeAll();
     tasks.add({ kind: "close" });
   }
 
@@ -433,11 +444,11 @@ export class IkeSession {
       restartInit(this.#session, phase, now);
       return;
     }
-    for (const { sa } of ikeSas.all) peer.send(sa.repeatNow(now));
+    // To a home that moves and moves, and never answers, a gateway gives no more time than to others.
+    const isHome = role.kind === "home";
+    for (const { sa } of ikeSas.all) peer.send(isHome ? sa.repeatNow(now) : sa.pending);
     // A request tells a gateway where its home is now.
-    if (role.kind === "home" && ikeSas.current?.sa.isWaiting === false) {
-      tasks.add({ kind: "information" });
-    }
+    if (isHome && ikeSas.current?.sa.isWaiting === false) tasks.add({ kind: "information" });
   }
 }
 

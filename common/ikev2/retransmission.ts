@@ -39,6 +39,10 @@ export class Retransmission {
     return this.#deadline;
   }
 
+  get messages(): readonly Uint8Array[] {
+    return this.#messages;
+  }
+
   /** What to send again; undefined when it is time to give up. */
   handleDeadline(now: Instant): readonly Uint8Array[] | undefined {
     if (this.#sent === this.#times.tries) return undefined;

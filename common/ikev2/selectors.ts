@@ -32,7 +32,10 @@ export const MULTICAST: TrafficSelector = prefixSelector({
   length: 8,
 });
 
-/** What is in both lists, in the order of `allowed`; empty when nothing is. */
+/** What an authenticated peer can make us hold, and tell it back in one message. */
+const MAXIMUM_NARROWED = 64;
+
+/** What is in both lists, in the order of `allowed`; empty when nothing is. Beyond `MAXIMUM_NARROWED` it is cut off. */
 export function narrow(
   proposed: readonly TrafficSelector[],
   allowed: readonly TrafficSelector[],
@@ -40,6 +43,7 @@ export function narrow(
   const narrowed: TrafficSelector[] = [];
   for (const limit of allowed) {
     for (const selector of proposed) {
+      if (narrowed.length === MAXIMUM_NARROWED) return narrowed;
       const both = intersection(selector, limit);
       if (both !== undefined && !narrowed.some((one) => contains(one, both))) narrowed.push(both);
     }

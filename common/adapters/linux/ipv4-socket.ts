@@ -65,13 +65,24 @@ export function openIpv4Socket(options: Ipv4SocketOptions): number {
   }
 }
 
+/** Of a socket that is bound. */
+export function portOf(fd: number): number {
+  const slab = new Slab(LENGTH_AT + 4);
+  return readName(fd, slab) ? slab.view.getUint16(2) : 0;
+}
+
+/** The sockaddr_in that the socket is bound to, at the beginning of `slab`; false for what is no socket. */
+function readName(fd: number, slab: Slab): boolean {
+  slab.words32[LENGTH_AT >> 2] = SOCKADDR_IN_LENGTH;
+  const name = slab.address(0, SOCKADDR_IN_LENGTH);
+  return libcCalls.getsockname(fd, name, slab.address(LENGTH_AT, 4)) >= 0;
+}
+
 /** Whether a descriptor from elsewhere is what `openIpv4Socket` would make of UDP, this address and this port. */
 export function isUdpSocketOf(fd: number, address: Ipv4Address | undefined, port: number): boolean {
   const slab = new Slab(TYPE_LENGTH_AT + 4);
-  slab.words32[LENGTH_AT >> 2] = SOCKADDR_IN_LENGTH;
   slab.words32[TYPE_LENGTH_AT >> 2] = 4;
-  const name = slab.address(0, SOCKADDR_IN_LENGTH);
-  if (libcCalls.getsockname(fd, name, slab.address(LENGTH_AT, 4)) < 0) return false;
+  if (!readName(fd, slab)) return false;
   const type = slab.address(TYPE_AT, 4);
   const length = slab.address(TYPE_LENGTH_AT, 4);
   if (libcCalls.getsockopt(fd, SOL_SOCKET, SO_TYPE, type, length) < 0) return false;

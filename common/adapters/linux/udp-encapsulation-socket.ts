@@ -8,32 +8,21 @@
 
 import { setTimeout as pause } from "node:timers/promises";
 import { SystemError } from "../../errors.ts";
-import { formatIpv4, type Ipv4Address, ipv4Octets } from "../../ip/address.ts";
+import type { Ipv4Address } from "../../ip/address.ts";
 import { type Endpoint, UDP_ENCAPSULATION_PORT } from "../../tunnel/tunnel.ts";
 import type { DescriptorStore } from "../descriptor-store.ts";
+import { DatagramSocket } from "./datagram-socket.ts";
 import { isUdpSocketOf, openIpv4Socket } from "./ipv4-socket.ts";
-import { checked, libcCalls, onReadable, PERMISSION_HINTS, type Readiness } from "./libc.ts";
-import { Slab } from "./slab.ts";
-import { AF_INET, IPPROTO_UDP } from "./socket-numbers.ts";
+import { checked, libcCalls, PERMISSION_HINTS } from "./libc.ts";
+import { IPPROTO_UDP } from "./socket-numbers.ts";
 import { setInteger } from "./socket-options.ts";
 
 const UDP_ENCAP = 100;
 const UDP_ENCAP_ESPINUDP = 2;
-const BATCH = 64; // datagrams a turn of the event loop
 /** What the service manager knows it by. */
 const KEPT_NAME = "esp-in-udp";
 const RELEASE_MS = 1_000;
 const RELEASE_STEP_MS = 10;
-
-// offsets in the one slab: sockaddr_in, msghdr, iovec, datagram
-const NAME = 0;
-const NAME_LENGTH = 16;
-const HEADER = 16;
-const HEADER_LENGTH = 56;
-const VECTOR = 72;
-const DATAGRAM = 88;
-/** IKE messages are smaller, or come in fragments (RFC 7383). */
-const DATAGRAM_LENGTH = 8192;
 /** RFC 3948 section 2.2. */
 const NON_ESP_MARKER = new Uint8Array(4);
 /** RFC 3948 section 2.3. */
@@ -43,15 +32,13 @@ export class UdpEncapsulationSocket {
   /** Hears IKE messages, without marker; while there is no listener they are thrown away. */
   onIke: ((message: Uint8Array, source: Endpoint) => void) | undefined;
 
-  readonly #fd: number;
-  readonly #slab = new Slab(DATAGRAM + DATAGRAM_LENGTH);
-  readonly #readiness: Readiness;
+  readonly #socket: DatagramSocket;
 
   /** `local` undefined: any of our addresses. Throws `SystemError`. */
   constructor(local: Ipv4Address | undefined, store?: DescriptorStore) {
-    this.#fd = keptSocket(local, store) ?? openSocket(local);
-    store?.keep(KEPT_NAME, this.#fd);
-    this.#readiness = onReadable(this.#fd, () => this.#receive());
+    const fd = keptSocket(local, store) ?? openSocket(local);
+    store?.keep(KEPT_NAME, fd);
+    this.#socket = new DatagramSocket(fd, (datagram, source) => this.#receive(datagram, source));
   }
 
   /**
@@ -70,58 +57,22 @@ export class UdpEncapsulationSocket {
 
   /** Keeps a NAT's mapping alive. The peer ignores it. */
   sendKeepalive(remote: Endpoint): void {
-    this.#send(KEEPALIVE, remote);
+    this.#socket.send(KEEPALIVE, remote);
   }
 
   /** The marker is put before it. What cannot go is lost, as on the way. */
   sendIke(message: Uint8Array, remote: Endpoint): void {
-    this.#send(Uint8Array.of(...NON_ESP_MARKER, ...message), remote);
+    this.#socket.send(Uint8Array.of(...NON_ESP_MARKER, ...message), remote);
   }
 
   close(): void {
-    this.#readiness.close();
-    libcCalls.close(this.#fd);
+    this.#socket.close();
   }
 
-  #setAddress(address: Ipv4Address, port: number): void {
-    this.#slab.view.setUint16(NAME, AF_INET, true);
-    this.#slab.view.setUint16(NAME + 2, port);
-    this.#slab.octets.set(ipv4Octets(address), NAME + 4);
-  }
-
-  #send(datagram: Uint8Array, remote: Endpoint): void {
-    if (datagram.length > DATAGRAM_LENGTH) {
-      throw new RangeError(`a datagram of ${datagram.length} octets`);
-    }
-    this.#setAddress(remote.address, remote.port);
-    this.#slab.octets.set(datagram, DATAGRAM);
-    libcCalls.sendmsg(this.#fd, this.#header(datagram.length), 0);
-  }
-
-  #receive(): void {
-    const { octets, view } = this.#slab;
-    for (let count = 0; count < BATCH; count++) {
-      const length = libcCalls.recvmsg(this.#fd, this.#header(DATAGRAM_LENGTH), 0);
-      if (length < 0) return;
-      const marker = octets.subarray(DATAGRAM, DATAGRAM + NON_ESP_MARKER.length);
-      if (length <= marker.length || marker.some((octet) => octet !== 0)) continue;
-      const address = formatIpv4(octets.subarray(NAME + 4, NAME + 8));
-      const message = octets.slice(DATAGRAM + marker.length, DATAGRAM + length);
-      this.onIke?.(message, { address, port: view.getUint16(NAME + 2) });
-    }
-  }
-
-  /** `struct msghdr` of one datagram. */
-  #header(length: number): number {
-    const slab = this.#slab;
-    slab.octets.fill(0, HEADER, DATAGRAM);
-    slab.setPointer(HEADER, slab.address(NAME, NAME_LENGTH));
-    slab.words32[(HEADER + 8) >> 2] = NAME_LENGTH;
-    slab.setPointer(HEADER + 16, slab.address(VECTOR, 16));
-    slab.setPointer(HEADER + 24, 1);
-    slab.setPointer(VECTOR, slab.address(DATAGRAM, length));
-    slab.setPointer(VECTOR + 8, length);
-    return slab.address(HEADER, HEADER_LENGTH);
+  #receive(datagram: Uint8Array, source: Endpoint): void {
+    const marker = datagram.subarray(0, NON_ESP_MARKER.length);
+    if (datagram.length <= marker.length || marker.some((octet) => octet !== 0)) return;
+    this.onIke?.(datagram.slice(marker.length), source);
   }
 }
 

@@ -80,8 +80,15 @@ export class ChildSas {
     const old = this.#records.filter(
       ({ state, rekeyAt }) => state === "installed" && rekeyAt !== undefined && rekeyAt <= now,
     );
-    for (const record of old) record.rekeyAt = later(now, lifetimeMs);
+    for (const { sa } of old) this.young(sa.inbound.spi, lifetimeMs, now);
     return old.map(({ sa }) => sa.inbound.spi);
+  }
+
+  /** It is to be rekeyed so much later; 0: not for its age. */
+  young(spi: number, lifetimeMs: number, now: Instant): void {
+    const record = this.find(spi);
+    if (record !== undefined)
+      record.rekeyAt = lifetimeMs === 0 ? undefined : later(now, lifetimeMs);
   }
 
   /** SPIs of those that the peer should have deleted long ago. */
@@ -107,8 +114,11 @@ export class ChildSas {
     }
   }
 
+  /** None takes over from another. */
   removeAll(how: { readonly unagreed?: true } = {}): void {
-    const spis = this.#records.map(({ sa }) => sa.inbound.spi);
-    this.remove(spis, how);
+    const records = this.#records;
+    this.#records = [];
+    for (const { sa } of records)
+      this.#emit({ kind: "child-deleted", spi: sa.inbound.spi, ...how });
   }
 }

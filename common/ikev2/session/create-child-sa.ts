@@ -28,6 +28,9 @@ import { NONCE_LENGTH, type SessionContext } from "./context.ts";
 import { isLowerThan } from "./rekey-collision.ts";
 import type { ChildRecord, PendingExchange, SaRecord, Task } from "./state.ts";
 
+/** Between requests for a rekey that the peer refuses. */
+const REFUSED_PAUSE_MS = 60_000;
+
 type ChildTask = Extract<Task, { kind: "rekey-child" | "create-child" }>;
 type PendingChild = Extract<PendingExchange, { kind: "child" }>;
 
@@ -257,5 +260,7 @@ function childRefused(
       return;
     }
   }
+  // It is asked for again, but not at once.
+  if (rekeyed !== undefined) children.young(rekeyed.sa.inbound.spi, REFUSED_PAUSE_MS, now);
   session.emit({ kind: "child-refused", notifyType, rekeyed: rekeyed?.sa.inbound.spi });
 }

@@ -171,6 +171,7 @@ export function authenticationAnswered(
   const childRefused = (notifyType: number) =>
     session.emit({ kind: "child-refused", notifyType, rekeyed: undefined });
   if (typeof response.child === "number") {
+    session.tasks.add({ kind: "close" });
     childRefused(response.child);
     return;
   }

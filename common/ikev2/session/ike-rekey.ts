@@ -27,6 +27,9 @@ import { requestIkeDelete } from "./informational.ts";
 import { isLowerThan } from "./rekey-collision.ts";
 import { type PendingExchange, REPLACED_MS, type SaRecord, type Task } from "./state.ts";
 
+/** What an authenticated peer can make us hold: those that it should have deleted are kept for a while. */
+const MAXIMUM_IKE_SAS = 4;
+
 type RekeyTask = Extract<Task, { kind: "rekey-ike" }>;
 type PendingRekey = Extract<PendingExchange, { kind: "ike" }>;
 
@@ -64,7 +67,8 @@ export function processIkeRekey(
     pending === "child" ||
     pending === "delete-children" ||
     pending === "delete-ike" ||
-    record.rival !== undefined;
+    record.rival !== undefined ||
+    ikeSas.all.length >= MAXIMUM_IKE_SAS;
   if (isBusy) return refusal(NotifyType.temporaryFailure);
   const chosen = chooseIke(request.proposals, settings.ikeSuites);
   if (chosen === undefined || chosen.spi.length !== IKE_SPI_LENGTH) {
@@ -108,7 +112,7 @@ export function ikeRekeyAnswered(
   record.rival = undefined;
   if (response.kind === "refused") {
     if (rival !== undefined) ikeSas.succeed(record, rival.record, now);
-    else rekeyRefused(session, exchange, response, now);
+    else rekeyRefused(session, record, { exchange, response }, now);
     return;
   }
   if (response.kind === "child") throw new MalformedError("ikev2", "wrong-protocol", "not IKE");
@@ -144,10 +148,11 @@ export function ikeRekeyAnswered(
 
 function rekeyRefused(
   session: SessionContext,
-  exchange: PendingRekey,
-  { notifyType, group }: ChildRefusal,
+  record: SaRecord,
+  { exchange, response }: { readonly exchange: PendingRekey; readonly response: ChildRefusal },
   now: Instant,
 ): void {
+  const { notifyType, group } = response;
   if (notifyType === NotifyType.temporaryFailure) {
     session.tasks.addLater(exchange.task, now);
     return;
@@ -157,7 +162,10 @@ function rekeyRefused(
     session.tasks.addFirst({ kind: "rekey-ike", group });
     return;
   }
+  // It counts as young again, lest a peer that refuses be asked without end; a home makes another IKE SA instead.
+  record.bornAt = now;
   session.emit({ kind: "hint", notifyType });
+  if (session.role.kind === "home") session.emit({ kind: "reauthenticate", withinMs: 0 });
 }
 
 function addSuccessor(

@@ -55,7 +55,8 @@ export type PendingExchange =
 
 export interface SaRecord {
   readonly sa: IkeSa;
-  readonly bornAt: Instant;
+  /** Since when it counts as young. */
+  bornAt: Instant;
   /** `replaced`: it has a successor. `closing`: we have asked to delete it. */
   state: "current" | "candidate" | "replaced" | "closing";
   exchange: PendingExchange | undefined;
