@@ -8,6 +8,7 @@
 
 import { formatIpv4, type Ipv4Address, ipv4Octets } from "../../ip/address.ts";
 import { type Encapsulation, type Endpoint, UDP_ENCAPSULATION_PORT } from "../../tunnel/tunnel.ts";
+import { DatagramBuffer } from "./datagram-socket.ts";
 import { type EspFilterPlan, type IkeShares, protocolFilter, udpFilter } from "./esp-filter.ts";
 import { openIpv4Socket, SOCKADDR_IN_LENGTH } from "./ipv4-socket.ts";
 import { checked, Errno, errno, libcCalls, PERMISSION_HINTS } from "./libc.ts";
@@ -91,6 +92,7 @@ export class EspSocket {
   readonly #sending: MessageVector;
   readonly #receiving: MessageVector;
   readonly #receiveStride: number;
+  readonly #datagram = new DatagramBuffer();
   readonly #segmented = new SegmentedMessage(IPPROTO_UDP, UDP_SEGMENT);
   readonly #outcome: SendOutcome = { failed: 0, exceededPathMtu: false };
   #ikeShares: IkeShares = { unknown: 1, rest: 1 };
@@ -164,16 +166,12 @@ export class EspSocket {
   }
 
   /** Sends one datagram that is no ESP; routers may fragment it. What cannot go is dropped. */
-  sendDatagram(datagram: Uint8Array, { address, port }: Endpoint): void {
-    const { memory, first, stride } = this.#batch;
-    if (datagram.length > stride) throw new RangeError(`a datagram of ${datagram.length} octets`);
-    const destination = { familyAndPort: 0, address: 0 };
-    setDestination(destination, address, port);
-    memory.octets.set(datagram, first);
-    this.#sending.setLength(0, datagram.length);
-    this.#sending.setDestination(1, destination.familyAndPort, destination.address);
-    if (libcCalls.sendmmsg(this.fd, this.#sending.address(0), 1, 0) === 1) return;
-    if (errno() === Errno.messageTooLong) this.#sendFragmented(0);
+  sendDatagram(datagram: Uint8Array, remote: Endpoint): void {
+    const isSent = this.#datagram.send(this.fd, datagram, remote);
+    if (isSent || errno() !== Errno.messageTooLong) return;
+    setFragmentation(this.fd, "allowed");
+    this.#datagram.send(this.fd, datagram, remote);
+    setFragmentation(this.fd, "forbidden");
   }
 
   /** Has the kernel drop the rest of what comes as IKE in UDP. */
