@@ -64,6 +64,7 @@ export function assembleKeyExchange(
       allocateSpi: () => randomInt(SMALLEST_SPI, SPI_END),
     },
     softLimit: keys.softLimit,
+    multicast: keys.multicast,
     clock,
     keyed,
     send: (message) => transport.send(message),

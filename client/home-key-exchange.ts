@@ -20,6 +20,7 @@ import {
   type InitiatorInput,
 } from "../common/ikev2/ike-initiator.ts";
 import type { Assignment } from "../common/ikev2/link.ts";
+import { EVERYTHING, isMulticast, MULTICAST } from "../common/ikev2/selectors.ts";
 import type {
   CloseReason,
   HomeOptions,
@@ -54,6 +55,8 @@ export interface HomeKeyExchangeParts {
   readonly settings: SessionSettings;
   readonly ports: SessionPorts;
   readonly softLimit: SoftLimit;
+  /** Whether the server is asked for an SA for multicast too. */
+  readonly multicast: boolean;
   readonly clock: Clock;
   readonly keyed: KeyedDataPlane;
   readonly send: (message: IkeMessage) => void;
@@ -87,6 +90,9 @@ export class HomeKeyExchange {
   #probedAt: Instant | undefined;
   /** Since the latest IKE SA was made. */
   #hasMoved = false;
+  /** Who was asked for an SA for multicast last; and whether its refusal was told. */
+  #multicastAskedOf: AttemptId | undefined;
+  #multicastRefused = false;
 
   constructor(parts: HomeKeyExchangeParts) {
     const { options, settings, ports, clock } = parts;
@@ -193,8 +199,9 @@ export class HomeKeyExchange {
         if (effect.assignment !== undefined) this.#listeners?.onAssigned(effect.assignment);
         break;
       case "child-created": {
-        const { inbound } = effect.child;
-        keyed.addAssociations(tunnel, effect.child, softLimit);
+        const { inbound, localSelectors } = effect.child;
+        const multicast = isMulticast(localSelectors) ? "inbound" : undefined;
+        keyed.addAssociations(tunnel, { ...effect.child, multicast }, softLimit);
         if (effect.outbound === "now") keyed.useAssociations(tunnel, inbound.spi);
         if (effect.replaces !== undefined) this.#rekeys += 1;
         const isFirst = this.#associations.size === 0;
@@ -202,8 +209,13 @@ export class HomeKeyExchange {
         this.#associations.set(inbound.spi, { suite: inbound.suite, since });
         const fields = { suite: inbound.suite, replaces: effect.replaces };
         log[isFirst ? "info" : "debug"]({ spi: inbound.spi, ...fields }, "keys negotiated");
+        if (multicast !== undefined) {
+          this.#multicastRefused = false;
+          break;
+        }
         // From a server that has begun anew too: it has not heard yet where we are.
         if (isFirst || effect.replaces === undefined) this.#keyed();
+        this.#askForMulticast(id);
         break;
       }
       case "child-outbound":
@@ -214,7 +226,10 @@ export class HomeKeyExchange {
         else this.#remove(effect.spi);
         break;
       case "child-refused":
-        this.#tellProblem(`the server refuses keys for ESP: notification ${effect.notifyType}`);
+        if (effect.rekeyed === undefined && id === this.#multicastAskedOf)
+          this.#multicastWasRefused(effect.notifyType);
+        else
+          this.#tellProblem(`the server refuses keys for ESP: notification ${effect.notifyType}`);
         break;
       case "closed":
         this.#established.delete(id);
@@ -234,6 +249,24 @@ export class HomeKeyExchange {
       case "keys":
         break;
     }
+  }
+
+  /** Once each IKE SA, which is in use now: it has keys for the link. The seed's section 6.4. */
+  #askForMulticast(id: AttemptId): void {
+    if (!this.#parts.multicast || id === this.#multicastAskedOf) return;
+    this.#multicastAskedOf = id;
+    const selectors = { localSelectors: [MULTICAST], remoteSelectors: [EVERYTHING] };
+    this.#driver.feed({ kind: "create-child", ...selectors });
+  }
+
+  /** The link is none the worse for it. */
+  #multicastWasRefused(notifyType: number): void {
+    const { server, log } = this.#parts;
+    log[this.#multicastRefused ? "debug" : "info"](
+      { server, notifyType },
+      "the server gives no SA for multicast",
+    );
+    this.#multicastRefused = true;
   }
 
   #removeLater(spi: number): void {

@@ -41,7 +41,7 @@ export function assembleKeyExchange(
   const { clock, dataPlane, log, closers } = adapters;
   const { keyed } = dataPlane;
   if (ikev2 === undefined || keyed === undefined) return undefined;
-  const { identity, authLifetime, dns } = ikev2;
+  const { identity, authLifetime, dns, multicast } = ikev2;
   const proof = readServerProof(ikev2);
   const keyLog = openKeyLog(log);
   let exchange: HomeKeyExchange | undefined;
@@ -52,6 +52,7 @@ export function assembleKeyExchange(
     identity,
     authLifetime,
     dns,
+    multicast,
     settings: {
       ...settingsOf(ikev2.negotiation),
       // Who it is is not known yet when NATs are looked for.

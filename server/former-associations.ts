@@ -56,7 +56,8 @@ export class FormerAssociations {
     const entry = memory.recall(home);
     if (entry?.until !== undefined && entry.until - SERVES_MS <= clock.wall()) return false;
     const known = entry?.pairs.find(
-      ({ inbound, outbound }) => inbound === pair.inbound && outbound === pair.outbound,
+      ({ inbound, outbound, multicast }) =>
+        inbound === pair.inbound && outbound === pair.outbound && multicast === pair.multicast,
     );
     // However often it begins anew meanwhile.
     if (known === undefined || this.#leftOf(known) <= 0) return false;

@@ -25,6 +25,7 @@ import {
   type StrangerDrop,
 } from "../common/ikev2/ike-responder.ts";
 import { LinkTable } from "../common/ikev2/link-table.ts";
+import { isMulticast } from "../common/ikev2/selectors.ts";
 import type {
   CloseReason,
   Directory,
@@ -78,6 +79,8 @@ export interface ServerKeyExchangeParts {
   readonly authLifetime: number | undefined;
   /** Name servers for homes that have none of their own. */
   readonly dns: readonly Ipv6Address[];
+  /** Whether homes may have an SA for multicast. */
+  readonly multicast: boolean;
   readonly settings: SessionSettings;
   readonly ports: SessionPorts;
   readonly clock: Clock;
@@ -167,6 +170,7 @@ export class HomeKeyExchange {
     parts.keyed.inherit?.((name, pair) => {
       const home = this.#wanted.get(name);
       if (home === undefined) return undefined;
+      if (pair.multicast !== undefined && !parts.multicast) return undefined;
       return this.#former.mayInherit(name, pair, homeFingerprint(home))
         ? home.softLimit
         : undefined;
@@ -343,7 +347,7 @@ export class HomeKeyExchange {
         // Of a home that does not know RFC 5739: one address of its own.
         ...(first === undefined ? {} : { fallback: { address: firstHost(first), length: 128 } }),
       },
-      multicast: false,
+      multicast: this.#parts.multicast,
       ...(authLifetime === undefined ? {} : { authLifetime }),
       ...(childLifetimeMs === undefined ? {} : { childLifetimeMs }),
     };
@@ -416,8 +420,9 @@ export class HomeKeyExchange {
     const { name } = entry.home.config;
     switch (effect.kind) {
       case "child-created": {
-        const { inbound } = effect.child;
-        keyed.addAssociations(name, effect.child, entry.home.softLimit);
+        const { inbound, remoteSelectors } = effect.child;
+        const multicast = isMulticast(remoteSelectors) ? "outbound" : undefined;
+        keyed.addAssociations(name, { ...effect.child, multicast }, entry.home.softLimit);
         if (effect.outbound === "now") keyed.useAssociations(name, inbound.spi);
         this.#spis.add(inbound.spi);
         if (effect.replaces !== undefined) entry.rekeys += 1;
@@ -429,6 +434,7 @@ export class HomeKeyExchange {
           outbound: effect.child.outbound.spi,
           suite: inbound.suite,
           proof: proofOf(keyOctets(effect.child), fingerprint),
+          multicast,
           since,
         });
         this.#remember(entry);
@@ -439,7 +445,8 @@ export class HomeKeyExchange {
           "keys negotiated",
         );
         const { onKeyed } = this.#parts;
-        if (effect.replaces === undefined && this.#remote !== undefined) {
+        const isOfLink = multicast === undefined;
+        if (isOfLink && effect.replaces === undefined && this.#remote !== undefined) {
           onKeyed(name, this.#remote);
         }
         break;
@@ -504,8 +511,9 @@ export class HomeKeyExchange {
     // Sessions of a home that is no more, or another now, end later.
     if (this.#homes.get(name) !== entry) return;
     const pairs = [...associations.values()].map(
-      ({ inbound, outbound, suite, proof, inheritedAt }) => ({
+      ({ inbound, outbound, suite, proof, multicast, inheritedAt }) => ({
         ...{ inbound, outbound, suite, proof },
+        ...(multicast === undefined ? {} : { multicast }),
         ...(inheritedAt === undefined ? {} : { inheritedAt }),
       }),
     );

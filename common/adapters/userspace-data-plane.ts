@@ -90,6 +90,7 @@ const EXTEND_BELOW = 1 << 17;
 
 const NEXT_HEADER = 6; // offsets in an IPv6 header
 const DESTINATION = 24;
+const MULTICAST = 0xff; // first octet of an address, RFC 4291 section 2.7
 const LARGEST_PROBE = 128; // octets
 
 /** Before an IKE message where ESP has its SPI: zeros, RFC 3948 section 2.2. */
@@ -424,7 +425,7 @@ export class UserspaceDataPlane implements DataPlane, KeyedDataPlane {
   #addAssociations(tunnel: UserspaceTunnel, { keys, sequences, softLimit }: OpenedKeys): void {
     const { openTransform } = this.#options;
     const { next, limit } = sequences.outbound;
-    const { encapsulation = tunnel.spec.encapsulation } = keys;
+    const { encapsulation = tunnel.spec.encapsulation, multicast } = keys;
     const association = tunnel.add({
       outbound: new OutboundSa({
         keys: keys.outbound,
@@ -441,6 +442,7 @@ export class UserspaceDataPlane implements DataPlane, KeyedDataPlane {
       inboundSequence: sequences.inbound,
       softLimit,
       encapsulation,
+      multicast,
     });
     const { bySpi, guard } = this.#carrier(encapsulation);
     bySpi.set(keys.inbound.spi, association);
@@ -553,6 +555,7 @@ export class UserspaceDataPlane implements DataPlane, KeyedDataPlane {
       if (!this.#transmitBatch(tunnel, socket)) break;
     }
     if (tunnel.current !== undefined) this.#watchNumbers(tunnel.current);
+    if (tunnel.currentMulticast !== undefined) this.#watchNumbers(tunnel.currentMulticast);
   }
 
   /** False when the interface had nothing more to read. */
@@ -565,16 +568,16 @@ export class UserspaceDataPlane implements DataPlane, KeyedDataPlane {
       const length = readTun(tunnel.tun, memory, READ_AT, READ_LENGTH);
       more = length >= 0;
       if (!more) break;
-      const { current } = tunnel;
-      const refusal = this.#refusalToSend(tunnel, length);
-      if (refusal !== undefined || current === undefined) {
+      const association = this.#associationFor(tunnel, socket);
+      const refusal = this.#refusalToSend(tunnel, length, association?.multicast !== undefined);
+      if (refusal !== undefined || association === undefined) {
         tunnel.refuse(refusal ?? "no-association");
       } else if (gsoType(memory, READ_AT) === GsoType.none) {
-        if (this.#fillSlot(current, filled, length)) filled += 1;
+        if (this.#fillSlot(association, filled, length)) filled += 1;
       } else {
         // Its segments need the slots, and must not overtake what is in them.
         this.#send(tunnel, socket, filled);
-        this.#sendSegments(current, socket, length);
+        this.#sendSegments(association, socket, length);
         return true;
       }
     }
@@ -582,8 +585,21 @@ export class UserspaceDataPlane implements DataPlane, KeyedDataPlane {
     return more;
   }
 
-  #refusalToSend(tunnel: UserspaceTunnel, length: number): RefusalReason | undefined {
-    const refusal = tunnel.selectors.judgeOutbound(this.#memory, READ_AT, length);
+  /** What the packet that was read goes with. While two IKE SAs disagree on encapsulation, one socket's pairs serve. */
+  #associationFor(
+    { current, currentMulticast }: UserspaceTunnel,
+    { encapsulation }: EspSocket,
+  ): Association | undefined {
+    if (currentMulticast?.encapsulation !== encapsulation) return current;
+    return this.#memory.octets[READ_AT + DESTINATION] === MULTICAST ? currentMulticast : current;
+  }
+
+  #refusalToSend(
+    tunnel: UserspaceTunnel,
+    length: number,
+    isMulticast: boolean,
+  ): RefusalReason | undefined {
+    const refusal = tunnel.selectors.judgeOutbound(this.#memory, READ_AT, length, isMulticast);
     if (refusal !== undefined) return refusal;
     if (tunnel.destination.address === 0) return "no-remote";
     if (tunnel.sending === "probes-only" && !isProbe(this.#memory, length)) return "held";
@@ -708,7 +724,7 @@ export class UserspaceDataPlane implements DataPlane, KeyedDataPlane {
       carrier.guard.stray();
       return;
     }
-    const { tunnel, inbound } = association;
+    const { tunnel, inbound, multicast } = association;
     const inner = inbound.open(memory, offset, length);
     if (inner < 0) {
       const reason = refusalOf(inner);
@@ -719,21 +735,12 @@ export class UserspaceDataPlane implements DataPlane, KeyedDataPlane {
     }
     this.#hear(association, carrier.socket);
     const packet = offset + inbound.innerOffset;
-    const refusal = tunnel.selectors.judgeInbound(memory, packet, inner);
+    const refusal =
+      tunnel.selectors.judgeInbound(memory, packet, inner, multicast) ??
+      this.#judgeAdvertisement(carrier, association, packet, inner);
     if (refusal !== undefined) {
       tunnel.refuse(refusal);
       return;
-    }
-    if (!tunnel.police.admit(memory, packet, inner, this.#now)) {
-      tunnel.refuse("advertisement-rate");
-      return;
-    }
-    if (isAdvertisement(memory, packet, inner)) {
-      if (!tunnel.admitAdvertisement(association)) {
-        tunnel.refuse("advertisement-late");
-        return;
-      }
-      carrier.advertised = true;
     }
     if (tunnel.spec.clampMss) clampMss(memory, packet, inner, tunnel.mtu);
     tunnel.receivedPackets += 1;
@@ -743,6 +750,24 @@ export class UserspaceDataPlane implements DataPlane, KeyedDataPlane {
       carrier.writingTo = tunnel;
     }
     carrier.coalescer.add(packet, inner);
+  }
+
+  /** Neighbor Discovery beyond the rate, or overtaken; all else passes. */
+  #judgeAdvertisement(
+    carrier: Carrier,
+    association: Association,
+    packet: number,
+    inner: number,
+  ): RefusalReason | undefined {
+    const { tunnel, multicast } = association;
+    const memory = carrier.socket.received;
+    // None that counts comes with the pair for multicast: what moves a home, or answers one, goes to one address.
+    if (multicast !== undefined) return undefined;
+    if (!tunnel.police.admit(memory, packet, inner, this.#now)) return "advertisement-rate";
+    if (!isAdvertisement(memory, packet, inner)) return undefined;
+    if (!tunnel.admitAdvertisement(association)) return "advertisement-late";
+    carrier.advertised = true;
+    return undefined;
   }
 
   #refuseUnattributed(reason: RefusalReason): void {

@@ -13,7 +13,7 @@ import type {
 } from "../tunnel/data-plane.ts";
 import type { TunnelSelectors } from "../tunnel/selectors.ts";
 import type { InboundSequence, OutboundSequence } from "../tunnel/sequence-store.ts";
-import type { Encapsulation, TunnelSpec } from "../tunnel/tunnel.ts";
+import type { Encapsulation, MulticastDirection, TunnelSpec } from "../tunnel/tunnel.ts";
 import { type Destination, endpointOf } from "./linux/esp-socket.ts";
 import type { Readiness } from "./linux/libc.ts";
 import type { Slab } from "./linux/slab.ts";
@@ -39,6 +39,8 @@ export interface Association {
   readonly inboundSequence: InboundSequence;
   readonly order: AdvertisementOrder;
   readonly encapsulation: Encapsulation;
+  /** Undefined: the link's. */
+  readonly multicast: MulticastDirection | undefined;
   /** Absent with keys that the configuration gives. */
   readonly softLimit: SoftLimit | undefined;
   /** Of inner packets, sent. */
@@ -57,8 +59,9 @@ export class UserspaceTunnel {
   interfaceIndex: number;
   /** By inbound SPI. */
   readonly associations = new Map<number, Association>();
-  /** The pair that is sent with. */
+  /** The pair that is sent with; and what goes to groups, if there is one for that. */
   current: Association | undefined;
+  currentMulticast: Association | undefined;
   /** The newest pair that an advertisement came with: those of older pairs are late. */
   advertisedGeneration = 0;
   #generations = 0;
@@ -108,6 +111,7 @@ export class UserspaceTunnel {
       | "inboundSequence"
       | "softLimit"
       | "encapsulation"
+      | "multicast"
     >,
   ): Association {
     this.#generations += 1;
@@ -122,7 +126,7 @@ export class UserspaceTunnel {
       unrecorded: false,
     };
     this.associations.set(parts.inbound.spi, association);
-    this.current ??= association;
+    if (this.#sentWith(association) === undefined) this.use(association);
     return association;
   }
 
@@ -131,12 +135,17 @@ export class UserspaceTunnel {
     return this.current?.encapsulation ?? this.spec.encapsulation;
   }
 
-  /** Sends with it from now on, unless a newer one is sent with already. */
+  /** Sends with it from now on, unless a newer one is sent with already; never with one that receives multicast. */
   use(association: Association): void {
-    const { current } = this;
-    if (current === undefined || association.generation > current.generation) {
-      this.current = association;
-    }
+    const { generation, multicast } = association;
+    if (generation <= (this.#sentWith(association)?.generation ?? 0)) return;
+    if (multicast === undefined) this.current = association;
+    else if (multicast === "outbound") this.currentMulticast = association;
+  }
+
+  /** The one of its kind. */
+  #sentWith({ multicast }: Association): Association | undefined {
+    return multicast === undefined ? this.current : this.currentMulticast;
   }
 
   /** Neither sends nor receives with it any more; the newest that is left is sent with instead. */
@@ -146,17 +155,20 @@ export class UserspaceTunnel {
     association.inboundSequence.record();
     association.outbound.close();
     association.inbound.close();
-    if (this.current !== association) return;
-    this.current = [...this.associations.values()].at(-1);
+    const { multicast } = association;
+    const next = [...this.associations.values()].findLast((one) => one.multicast === multicast);
+    if (this.current === association) this.current = next;
+    if (this.currentMulticast === association) this.currentMulticast = next;
   }
 
   get uses(): AssociationUse[] {
     return [...this.associations.values()].flatMap((association): AssociationUse[] => {
-      const { softLimit, outbound, inbound, sentOctets } = association;
+      const { softLimit, outbound, inbound, sentOctets, multicast } = association;
       if (softLimit === undefined) return [];
-      const use = { spi: inbound.spi, isSentWith: association === this.current };
+      const isSentWith = association === this.#sentWith(association);
       const packetsLeft = Math.max(0, softLimit.packets - (outbound.next - 1));
-      return [{ ...use, packetsLeft, octetsLeft: Math.max(0, softLimit.octets - sentOctets) }];
+      const octetsLeft = Math.max(0, softLimit.octets - sentOctets);
+      return [{ spi: inbound.spi, isSentWith, packetsLeft, octetsLeft, multicast }];
     });
   }
 

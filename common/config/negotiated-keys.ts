@@ -54,6 +54,8 @@ export interface NegotiatedKeys {
   readonly reauthenticateMs: number | undefined;
   /** Whether a single address will do, of a server that does not know RFC 5739. */
   readonly fallback: boolean;
+  /** Whether the server is asked for an SA for multicast. */
+  readonly multicast: boolean;
 }
 
 /** A home's, as the server has them. */
@@ -84,6 +86,8 @@ export interface ServerNegotiation {
   readonly authLifetime: number | undefined;
   /** For homes that have none of their own. */
   readonly dns: readonly Ipv6Address[];
+  /** Whether homes may have an SA for multicast. */
+  readonly multicast: boolean;
 }
 
 const IDENTITY = /^[A-Za-z0-9][A-Za-z0-9._@-]{0,254}$/;
@@ -242,6 +246,11 @@ export const negotiatedKeysTable: z.ZodType<NegotiatedKeys> = table({
     description: "Whether a single address will do, of a server that does not know RFC 5739.",
     example: "false",
   }),
+  multicast: bool.default(false).meta({
+    description:
+      "Whether the server is asked for an SA for multicast, so that programs here can receive groups wider than the link; what the server does not give is done without.",
+    example: "false",
+  }),
 }).transform((fields, context): NegotiatedKeys => {
   const proof = clientProof({
     pskFile: fields["psk-file"],
@@ -263,6 +272,7 @@ export const negotiatedKeysTable: z.ZodType<NegotiatedKeys> = table({
     negotiation: negotiationOf(fields),
     reauthenticateMs: unlessZero(fields["reauthentication-interval"] * 1000),
     fallback: fields.fallback,
+    multicast: fields.multicast,
   };
 });
 
@@ -340,6 +350,11 @@ export const serverNegotiationTable: z.ZodType<ServerNegotiation> = table({
     description: `Name servers that homes are told, at most ${MOST_DNS_SERVERS}; a home's own \`dns\` is instead of these.`,
     example: '["2001:db8::53"]',
   }),
+  multicast: bool.default(false).meta({
+    description:
+      "Whether homes that ask for it get an SA for multicast, by which they receive what is sent to groups wider than the link through their tunnel's interface.",
+    example: "false",
+  }),
   ...negotiationFields,
   "reauthentication-interval": lifetime(LIFETIME).prefault(0).meta({
     description:
@@ -362,5 +377,6 @@ export const serverNegotiationTable: z.ZodType<ServerNegotiation> = table({
     negotiation: negotiationOf(fields),
     authLifetime: unlessZero(fields["reauthentication-interval"]),
     dns: fields.dns,
+    multicast: fields.multicast,
   };
 });

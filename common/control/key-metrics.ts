@@ -37,7 +37,9 @@ export function describeKeyMetrics(
   metrics.rekeys.add(rekeys, ...labels);
   const newest = ike.at(-1);
   if (newest !== undefined) metrics.ikeSince.add(newest.since / 1000, ...labels);
-  const used = associations.find(({ isSentWith }) => isSentWith);
+  const used = associations.find(
+    ({ isSentWith, multicast }) => isSentWith && multicast === undefined,
+  );
   if (used === undefined) return;
   metrics.saSince.add(used.since / 1000, ...labels);
   metrics.packetsLeft.add(used.packetsLeft, ...labels);

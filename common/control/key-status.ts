@@ -63,9 +63,15 @@ function describeIkeSa({ suite, since, rekeys }: IkeSaStatus, { now }: Reading):
 }
 
 function describeAssociation(association: AssociationStatus, { now }: Reading): string {
-  const { spi, suite, since, isSentWith, packetsLeft, octetsLeft } = association;
-  const use = isSentWith ? "sends and receives" : "receives";
+  const { spi, suite, since, packetsLeft, octetsLeft } = association;
+  const use = describeUse(association);
   const left = `${formatQuantity(packetsLeft, "packet")} or ${formatOctets(octetsLeft)} until renewal`;
   const age = `${formatDuration(now - since)} old`;
   return `SPI 0x${spi.toString(16).padStart(8, "0")} ${suite} ${use}, ${age}, ${left}`;
+}
+
+function describeUse({ isSentWith, multicast }: AssociationStatus): string {
+  if (multicast === "inbound") return "receives multicast";
+  if (multicast === "outbound") return isSentWith ? "sends multicast" : "for multicast";
+  return isSentWith ? "sends and receives" : "receives";
 }

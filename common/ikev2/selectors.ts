@@ -32,6 +32,11 @@ export const MULTICAST: TrafficSelector = prefixSelector({
   length: 8,
 });
 
+/** Whether this end of a Child SA is groups and nothing else. */
+export function isMulticast(selectors: readonly TrafficSelector[]): boolean {
+  return isWithin(selectors, [MULTICAST]);
+}
+
 /** What an authenticated peer can make us hold, and tell it back in one message. */
 const MAXIMUM_NARROWED = 64;
 

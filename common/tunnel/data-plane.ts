@@ -5,7 +5,7 @@
 
 import type { Ipv4Address } from "../ip/address.ts";
 import type { Instant } from "../time.ts";
-import type { Endpoint, SaKeys, TunnelName, TunnelSpec } from "./tunnel.ts";
+import type { Endpoint, MulticastDirection, SaKeys, TunnelName, TunnelSpec } from "./tunnel.ts";
 
 /** Whether inner packets may be sent to the remote endpoint. */
 export type Sending =
@@ -111,6 +111,8 @@ export interface AssociationUse {
   /** Until the soft limit. */
   readonly packetsLeft: number;
   readonly octetsLeft: number;
+  /** Absent: the pair is the link's. */
+  readonly multicast?: MulticastDirection | undefined;
 }
 
 /** A pair of SAs that an earlier process negotiated, and that stands. */
@@ -120,6 +122,7 @@ export interface StandingAssociations {
   readonly outbound: number;
   /** `keyOctets` of the pair. Secret. */
   readonly keys: Uint8Array;
+  readonly multicast?: MulticastDirection | undefined;
 }
 
 /** An IKE message as it came in, or goes out, on the port for UDP encapsulation; without the non-ESP marker. */
@@ -135,6 +138,9 @@ export interface IkeDatagram {
  * A tunnel receives with all of its pairs and sends with one. The first is sent with at once; another when it is
  * told to, when an authentic packet came with it, or when the one that was sent with is removed (RFC 7296 section
  * 2.8). It never goes back to an older one.
+ *
+ * Pairs for multicast are apart: what is sent to ff00::/8 goes with one of these where there is one, chosen in the same
+ * way among them, and nothing else ever does.
  */
 export interface KeyedDataPlane {
   /**

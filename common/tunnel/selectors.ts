@@ -5,12 +5,15 @@
  * A packet has an origin, the side of the tunnel it comes from, and a target, the side it goes to; outbound is the
  * mirror image of inbound. Each side has addresses of its own (link-local first) and prefixes behind it. On a home
  * `::/0` is behind the server, on the server `::/0` is behind itself, so the same rules serve both roles.
+ *
+ * A pair of SAs for multicast has selectors of its own: from where the link's would let a packet come, to any group
+ * that routers or hosts may be told of, one way.
  */
 
 import type { PacketMemory } from "../bytes/packet-memory.ts";
 import { type Ipv6Address, type Ipv6Prefix, ipv6Octets } from "../ip/address.ts";
 import { IPV6_HEADER_LENGTH } from "../ip/ipv6.ts";
-import type { TunnelSpec } from "./tunnel.ts";
+import type { MulticastDirection, TunnelSpec } from "./tunnel.ts";
 
 /** Why an inner packet is refused; names of `RefusalReason`. */
 export type InnerRefusal =
@@ -31,6 +34,7 @@ const PAYLOAD_LENGTH = 4; // offset in the IPv6 header
 const SOURCE = 8; // offset in the IPv6 header
 const DESTINATION = 24; // offset in the IPv6 header
 const WORD = 4; // octets
+const LINK_SCOPE = 2; // RFC 4291 section 2.7
 const RULE = 8; // words: four of network, four of mask
 
 export class TunnelSelectors {
@@ -44,14 +48,26 @@ export class TunnelSelectors {
     this.#remote = new Side([spec.peerLinkLocal], spec.remotePrefixes);
   }
 
-  /** Judges a packet that came out of the tunnel; undefined when it may go on. */
-  judgeInbound(memory: PacketMemory, offset: number, length: number): InnerRefusal | undefined {
-    return judge(memory, offset, length, this.#remote, this.#local);
+  /** Judges a packet that came out of the tunnel; undefined when it may go on. `multicast`: the pair's it came with. */
+  judgeInbound(
+    memory: PacketMemory,
+    offset: number,
+    length: number,
+    multicast?: MulticastDirection,
+  ): InnerRefusal | undefined {
+    // By the selectors its source would be a group.
+    if (multicast === "outbound") return "inner-source";
+    return judge(memory, offset, length, this.#remote, this.#local, multicast !== undefined);
   }
 
-  /** Judges a packet that is to go into the tunnel; undefined when it may. */
-  judgeOutbound(memory: PacketMemory, offset: number, length: number): InnerRefusal | undefined {
-    return judge(memory, offset, length, this.#local, this.#remote);
+  /** Judges a packet that is to go into the tunnel; undefined when it may. `isMulticast`: with the pair for that. */
+  judgeOutbound(
+    memory: PacketMemory,
+    offset: number,
+    length: number,
+    isMulticast = false,
+  ): InnerRefusal | undefined {
+    return judge(memory, offset, length, this.#local, this.#remote, isMulticast);
   }
 }
 
@@ -61,6 +77,7 @@ function judge(
   length: number,
   origin: Side,
   target: Side,
+  isMulticast: boolean,
 ): InnerRefusal | undefined {
   const { view } = memory;
   const isInside =
@@ -84,6 +101,9 @@ function judge(
   if (!isGoodSource) return "inner-source";
 
   const destination = offset + DESTINATION;
+  if (isMulticast) {
+    return isGroup(view.getInt32(destination)) ? undefined : "inner-destination";
+  }
   const isGoodDestination = mayGoTo(
     target,
     view.getInt32(destination),
@@ -119,6 +139,11 @@ function mayGoTo(target: Side, a: number, b: number, c: number, d: number): bool
   if (target.addresses.match(a, b, c, d)) return true;
   if (a >>> 24 === 0xff) return a >>> 16 === 0xff02; // link scope, RFC 4291 section 2.7
   return !isForOneMachineOrLink(a, b, c, d) && target.prefixes.match(a, b, c, d);
+}
+
+/** Of link scope or wider: what is less never leaves a machine, RFC 4291 section 2.7. */
+function isGroup(a: number): boolean {
+  return a >>> 24 === 0xff && ((a >>> 16) & 0xf) >= LINK_SCOPE;
 }
 
 /** Link-local, unspecified, loopback or IPv4-mapped (RFC 4291 section 2.5): never forwarded. */

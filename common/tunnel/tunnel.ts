@@ -13,6 +13,12 @@ export type TunnelName = string & { readonly __brand: "TunnelName" };
 /** `esp`: IPv4 protocol 50 (RFC 4303). `udp`: ESP in UDP port 4500 (RFC 3948). */
 export type Encapsulation = "esp" | "udp";
 
+/**
+ * Which way a pair of SAs carries multicast, and nothing else (draft-ietf-ipsecme-ikev2-ipv6-config section 6.4):
+ * `outbound` from a server, `inbound` to a home. In the other direction nothing passes.
+ */
+export type MulticastDirection = "inbound" | "outbound";
+
 /** The port of ESP in UDP, RFC 3948 section 2.1. */
 export const UDP_ENCAPSULATION_PORT = 4500;
 /** The port of IKE where it is not encapsulated, RFC 7296 section 2. */
@@ -75,6 +81,8 @@ export interface SaKeys {
   readonly inbound: SecurityAssociationKeys;
   /** As negotiated; absent: the tunnel's. */
   readonly encapsulation?: Encapsulation;
+  /** As negotiated; absent: a pair for all else, the link's. */
+  readonly multicast?: MulticastDirection | undefined;
 }
 
 /** All key octets of a pair: whoever has them has the pair. Secret: never logged, printed or written. */

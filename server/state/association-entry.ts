@@ -8,7 +8,7 @@
 
 import { createHmac, timingSafeEqual } from "node:crypto";
 import { NEGOTIABLE_SUITES } from "../../common/ikev2/default-settings.ts";
-import type { Suite, TunnelName } from "../../common/tunnel/tunnel.ts";
+import type { MulticastDirection, Suite, TunnelName } from "../../common/tunnel/tunnel.ts";
 import type { EntryFormat } from "./home-journal.ts";
 
 export interface AssociationPair {
@@ -17,6 +17,8 @@ export interface AssociationPair {
   readonly suite: Suite;
   /** Says, to whom has the pair's keys, which home they were negotiated with and what it had proven; see `proofOf`. */
   readonly proof: string;
+  /** Absent: the pair is the link's. */
+  readonly multicast?: MulticastDirection | undefined;
   /** Wall-clock milliseconds since 1970: since when it has been gone on with without an IKE SA; absent: it has one. */
   readonly inheritedAt?: number;
 }
@@ -65,7 +67,11 @@ export function isSameProof(one: string, other: string): boolean {
 
 function isPair(value: unknown): value is AssociationPair {
   if (typeof value !== "object" || value === null) return false;
-  const { inbound, outbound, suite, proof, inheritedAt } = value as Record<string, unknown>;
+  const { inbound, outbound, suite, proof, multicast, inheritedAt } = value as Record<
+    string,
+    unknown
+  >;
+  if (multicast !== undefined && multicast !== "outbound") return false;
   if (inheritedAt !== undefined && !Number.isFinite(inheritedAt)) return false;
   return isSpi(inbound) && isSpi(outbound) && isSuite(suite) && typeof proof === "string";
 }

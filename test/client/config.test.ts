@@ -60,6 +60,7 @@ it("needs a server, identities and a key where keys are negotiated", () => {
         },
         reauthenticateMs: undefined,
         fallback: false,
+        multicast: false,
       },
     },
   });
@@ -91,7 +92,8 @@ dpd-interval = 300
 ike-lifetime = 0
 rekey-seconds = 3600
 reauthentication-interval = 43200
-fallback = true`;
+fallback = true
+multicast = true`;
     expect(keysOf(text)).toMatchObject({
       negotiation: {
         suites: ["aes-gcm-128", "aes-gcm-256"],
@@ -102,6 +104,7 @@ fallback = true`;
       childLifetimeMs: 3_600_000,
       reauthenticateMs: 43_200_000,
       fallback: true,
+      multicast: true,
     });
   });
 

@@ -63,7 +63,7 @@ describe("homes that negotiate their keys", () => {
 
   it("may have certificates of an authority, and name servers of their own", () => {
     const files = 'private-key-file = "/k"\ncertificate-file = "/c"\nca-file = "/ca"\n';
-    const text = `${SERVER_TEXT}${IDENTITY}${files}dns = ["2001:db8::53"]\nreauthentication-interval = 3600`;
+    const text = `${SERVER_TEXT}${IDENTITY}${files}dns = ["2001:db8::53"]\nmulticast = true\nreauthentication-interval = 3600`;
     const bob = negotiating("bob", "2001:db8:b::/56", "");
     const dns = { ...bob, text: `dns = ["2001:db8::54"]\n${bob.text}` };
     expect(parse(text, [dns])).toMatchObject({
@@ -74,6 +74,7 @@ describe("homes that negotiate their keys", () => {
           certificateFile: "/c",
           authorityFile: "/ca",
           dns: ["2001:db8::53"],
+          multicast: true,
           authLifetime: 3600,
         },
         homes: [{ dns: ["2001:db8::54"], keys: { proof: { kind: "certificate" } } }],

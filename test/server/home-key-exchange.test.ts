@@ -55,8 +55,9 @@ class Kernel implements KeyedDataPlane {
     this.#heir = heir;
   }
 
-  apply(): void {
-    if (this.#heir(alice, STANDING) !== undefined) this.spis = [STANDING.inbound];
+  apply(standing: readonly StandingAssociations[] = [STANDING]): void {
+    const inherited = standing.filter((pair) => this.#heir(alice, pair) !== undefined);
+    this.spis = inherited.map(({ inbound }) => inbound);
   }
 
   associations() {
@@ -83,6 +84,10 @@ describe("a server that begins anew", () => {
   let exchange: HomeKeyExchange;
 
   beforeEach(() => {
+    begin(false);
+  });
+
+  function begin(multicast: boolean): void {
     clock = new VirtualClock();
     kernel = new Kernel();
     sent = [];
@@ -95,6 +100,7 @@ describe("a server that begins anew", () => {
       identity: identificationOf("server.example"),
       authLifetime: undefined,
       dns: [],
+      multicast,
       settings: { ...DEFAULT_SETTINGS, forceEncapsulation: true },
       ports: { random: (count) => new Uint8Array(count), allocateSpi: () => 0x3003 },
       clock,
@@ -112,7 +118,7 @@ describe("a server that begins anew", () => {
       endpointOf: () => ({ address: parseIpv4("192.0.2.7"), port: 61_000 }),
       log: silentLog(),
     });
-  });
+  }
 
   /** As it is done for the homes that were read from files. */
   function serve(home: KeyedHome): void {
@@ -178,5 +184,30 @@ describe("a server that begins anew", () => {
       homeWith({ secret: { ...SECRET, key: new TextEncoder().encode("another, of 16 octets") } }),
     );
     expect(kernel.spis).toEqual([]);
+  });
+
+  it.each([
+    ["goes on with a pair for multicast too", true, true],
+    ["does not where homes may have none any more", false, true],
+    ["does not take for one what is remembered as the link's", true, false],
+  ])("%s", (_, mayHave, isRemembered) => {
+    begin(mayHave);
+    const standing = {
+      ...STANDING,
+      inbound: 0x1002,
+      outbound: 0x2003,
+      multicast: "outbound",
+    } as const;
+    const [pair] = memory.get(alice)?.pairs ?? [];
+    if (pair === undefined) throw new Error("there is one");
+    const { inbound, outbound, multicast } = standing;
+    const other = { ...pair, inbound, outbound, ...(isRemembered ? { multicast } : {}) };
+    memory.set(alice, { home: alice, pairs: [pair, other] });
+    exchange.retain([homeWith()]);
+    kernel.apply([STANDING, standing]);
+    exchange.serve([homeWith()]);
+    const isInherited = mayHave && isRemembered;
+    expect(kernel.spis).toEqual(isInherited ? [STANDING.inbound, inbound] : [STANDING.inbound]);
+    expect(memory.get(alice)?.pairs.at(-1)?.multicast).toBe(isInherited ? "outbound" : undefined);
   });
 });

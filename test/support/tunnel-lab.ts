@@ -55,6 +55,8 @@ export interface HomeOptions {
   readonly ikev2?: "psk" | "ed25519";
   /** Pairs of SAs are renewed after so many packets. */
   readonly rekeyPackets?: number;
+  /** Lines of TOML for the client's table `[keys]` with `ikev2`. */
+  readonly keys?: string;
   /** Lines of TOML for the client's table `[tunnel]`. */
   readonly tunnel?: string;
   /** Lines of TOML for the head of `client.toml`. */
@@ -65,6 +67,8 @@ export interface TunnelLabOptions {
   readonly homes: readonly HomeOptions[];
   /** Lines of TOML for `server.toml`. */
   readonly server?: string;
+  /** Lines of TOML for the server's table `[ikev2]`. */
+  readonly ikev2?: string;
   /** What Node itself is given, before the program. */
   readonly node?: readonly string[];
   /** The daemons have a service manager that keeps descriptors for them. */
@@ -369,6 +373,7 @@ export class TunnelLab {
         `control-socket = "${serverSocket}"`,
         withDataPlane(options.server),
         ...(options.homes.some(({ ikev2 }) => ikev2) ? serverIdentity(state) : []),
+        options.ikev2 ?? "",
       ].join("\n"),
     );
     const homes: LabHome[] = [];
@@ -576,6 +581,7 @@ async function makeIkev2Files(plan: {
     "[tunnel]",
     ...encapsulation,
     ...lines,
+    home.keys ?? "",
     'server-identity = "server.example"',
   ];
   const atServer = [

@@ -9,7 +9,7 @@ import {
   ephemeralInbound,
 } from "../../../common/tunnel/ephemeral-sequences.ts";
 import { TunnelSelectors } from "../../../common/tunnel/selectors.ts";
-import type { TunnelName, TunnelSpec } from "../../../common/tunnel/tunnel.ts";
+import type { MulticastDirection, TunnelName, TunnelSpec } from "../../../common/tunnel/tunnel.ts";
 
 const spec: TunnelSpec = {
   name: "alice" as TunnelName,
@@ -34,7 +34,13 @@ const newTunnel = () =>
   });
 
 /** A pair of SAs that has numbers and no keys; `sequence` is that of the packet it opened last. */
-const add = (tunnel: UserspaceTunnel, spi: number, sent = 0, sequence = 1): Association =>
+const add = (
+  tunnel: UserspaceTunnel,
+  spi: number,
+  sent = 0,
+  sequence = 1,
+  multicast?: MulticastDirection,
+): Association =>
   tunnel.add({
     outbound: { spi, next: sent + 1, close: () => undefined } as unknown as OutboundSa<Slab>,
     outboundSequence: EPHEMERAL_OUTBOUND,
@@ -42,7 +48,11 @@ const add = (tunnel: UserspaceTunnel, spi: number, sent = 0, sequence = 1): Asso
     inboundSequence: ephemeralInbound(),
     softLimit: { packets: 100, octets: 1_000 },
     encapsulation: "udp",
+    multicast,
   });
+
+const addMulticast = (tunnel: UserspaceTunnel, spi: number, multicast: MulticastDirection) =>
+  add(tunnel, spi, 0, 1, multicast);
 
 describe("a tunnel with negotiated keys", () => {
   it("has nothing to send with before there are any", () => {
@@ -102,6 +112,52 @@ describe("a tunnel with negotiated keys", () => {
     expect(tunnel.uses).toEqual([
       { spi: 256, isSentWith: true, packetsLeft: 70, octetsLeft: 0 },
       { spi: 257, isSentWith: false, packetsLeft: 100, octetsLeft: 1_000 },
+    ]);
+  });
+});
+
+describe("a pair for multicast", () => {
+  it("is beside the one that all else is sent with, whichever came first", () => {
+    const tunnel = newTunnel();
+    const multicast = addMulticast(tunnel, 256, "outbound");
+    expect(tunnel.current).toBeUndefined();
+    const link = add(tunnel, 257);
+    const later = addMulticast(tunnel, 258, "outbound");
+    expect([tunnel.current, tunnel.currentMulticast]).toEqual([link, multicast]);
+    tunnel.use(later);
+    expect([tunnel.current, tunnel.currentMulticast]).toEqual([link, later]);
+  });
+
+  it("is followed by the newest of its kind that is left, and by no other", () => {
+    const tunnel = newTunnel();
+    const multicast = addMulticast(tunnel, 256, "outbound");
+    const link = add(tunnel, 257);
+    const later = addMulticast(tunnel, 258, "outbound");
+    add(tunnel, 259);
+    tunnel.drop(multicast);
+    expect([tunnel.current, tunnel.currentMulticast]).toEqual([link, later]);
+    tunnel.drop(later);
+    expect([tunnel.current, tunnel.currentMulticast]).toEqual([link, undefined]);
+  });
+
+  it("is never what a home sends with, though authentic packets come with it", () => {
+    const tunnel = newTunnel();
+    const multicast = addMulticast(tunnel, 256, "inbound");
+    tunnel.use(multicast);
+    expect([tunnel.current, tunnel.currentMulticast]).toEqual([undefined, undefined]);
+    tunnel.drop(add(tunnel, 257));
+    expect(tunnel.current).toBeUndefined();
+  });
+
+  it("is told apart", () => {
+    const tunnel = newTunnel();
+    add(tunnel, 256);
+    addMulticast(tunnel, 257, "inbound");
+    addMulticast(tunnel, 258, "outbound");
+    expect(tunnel.uses).toMatchObject([
+      { spi: 256, isSentWith: true },
+      { spi: 257, isSentWith: false, multicast: "inbound" },
+      { spi: 258, isSentWith: true, multicast: "outbound" },
     ]);
   });
 });

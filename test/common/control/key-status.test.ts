@@ -40,6 +40,18 @@ describe("negotiated keys", () => {
     ]);
   });
 
+  it("for multicast say so, and which way", () => {
+    const [pair] = status.associations;
+    if (pair === undefined) throw new Error("there is one");
+    const associations = [
+      { ...pair, multicast: "inbound" as const },
+      { ...pair, multicast: "outbound" as const, isSentWith: true },
+    ];
+    const [, , inbound, outbound] = describeKeys({ ...status, associations }, reading);
+    expect(inbound?.[1]).toContain("aes-gcm-256 receives multicast, 1 min old");
+    expect(outbound?.[1]).toContain("aes-gcm-256 sends multicast, 1 min old");
+  });
+
   it("that are not there are told too", () => {
     const none: KeyStatus = { ...status, state: "none", ikeSas: 0, ike: [], associations: [] };
     expect(describeKeys(none, reading)).toEqual([

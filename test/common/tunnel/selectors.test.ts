@@ -46,17 +46,21 @@ function packetOf(source: string, destination: string): Uint8Array {
 
 type Direction = "inbound" | "outbound";
 
+/** Which way a pair for multicast carries it. */
+type Multicast = "inbound" | "outbound";
+
 function judged(
   selectors: TunnelSelectors,
   direction: Direction,
   packet: Uint8Array,
   offset = PACKET,
+  multicast?: Multicast,
 ) {
   const memory = patternedMemory(256);
   const length = place(memory, offset, packet);
   return direction === "inbound"
-    ? selectors.judgeInbound(memory, offset, length)
-    : selectors.judgeOutbound(memory, offset, length);
+    ? selectors.judgeInbound(memory, offset, length, multicast)
+    : selectors.judgeOutbound(memory, offset, length, multicast !== undefined);
 }
 
 /** Who judges, which way the packet goes, from where, to where, and the refusal if any. */
@@ -233,4 +237,53 @@ it("gives a verdict on any octets", () => {
       expect(verdicts).toContain(judged(server, "outbound", octets));
     }),
   );
+});
+
+describe("a pair for multicast", () => {
+  const SERVER_LAN = "2001:db8:ffff::1";
+  const judgedWith = ([party, direction, source, destination]: Row, multicast: Multicast) =>
+    judged(parties[party], direction, packetOf(source, destination), PACKET, multicast);
+
+  test.each<Row>([
+    ["server", "outbound", SERVER_LAN, "ff0e::4242"],
+    ["server", "outbound", FAR, "ff3e:40:2001:db8::1"],
+    ["server", "outbound", SERVER_LINK_LOCAL, "ff02::1"],
+    ["home", "inbound", FAR, "ff0e::4242"],
+    ["home", "inbound", FAR, "ff05::2"],
+    ["home", "inbound", SERVER_LINK_LOCAL, "ff02::1"],
+    ["home", "inbound", SERVER_LINK_LOCAL, "ff12::1"],
+  ])("%s, %s: %s to %s passes", (...row) => {
+    expect(judgedWith(row, row[1])).toBeUndefined();
+  });
+
+  test.each<Row>([
+    ["server", "outbound", SERVER_LAN, HOST, "inner-destination"],
+    ["server", "outbound", SERVER_LINK_LOCAL, HOME_LINK_LOCAL, "inner-destination"],
+    ["server", "outbound", SERVER_LAN, "ff01::1", "inner-destination"],
+    ["server", "outbound", HOST, "ff0e::4242", "inner-source"],
+    ["home", "inbound", FAR, HOST, "inner-destination"],
+    ["home", "inbound", SERVER_LINK_LOCAL, HOME_LINK_LOCAL, "inner-destination"],
+    ["home", "inbound", FAR, "ff01::1", "inner-destination"],
+    ["home", "inbound", FAR, "ff10::1", "inner-destination"],
+    ["home", "inbound", HOST, "ff0e::4242", "inner-source"],
+    ["home", "inbound", "fe80::bad", "ff02::1", "inner-source"],
+    ["home", "inbound", "::", "ff0e::4242", "inner-source"],
+    ["home", "inbound", "ff0e::1", "ff0e::4242", "inner-source"],
+  ])("%s, %s: %s to %s does not", (...row) => {
+    expect(judgedWith(row, row[1])).toBe(row[4]);
+  });
+
+  test.each([HOST, HOME_LINK_LOCAL, "ff0e::1"])("brings a server nothing from %s", (source) => {
+    for (const destination of [FAR, "ff0e::4242", "ff02::16"]) {
+      expect(judgedWith(["server", "inbound", source, destination], "outbound")).toBe(
+        "inner-source",
+      );
+    }
+  });
+
+  it("is needed for groups wider than the link", () => {
+    const packet = packetOf(FAR, "ff0e::4242");
+    expect(judged(home, "inbound", packet)).toBe("inner-destination");
+    expect(judged(server, "outbound", packet)).toBe("inner-destination");
+  });
 });

@@ -23,6 +23,7 @@ describe("what is remembered of negotiated SAs", () => {
     ["two, and until when", { home: alice, pairs: [pair, { ...pair, inbound: 7 }], until: 17 }],
     ["none", { home: alice, pairs: [] }],
     ["a link", { home: alice, pairs: [pair], link: { identity: "alice.example", id: "00ff" } }],
+    ["one for multicast", { home: alice, pairs: [{ ...pair, multicast: "outbound" as const }] }],
     ["one that was inherited", { home: alice, pairs: [{ ...pair, inheritedAt: 17 }] }],
   ])("is read as it was written: %s", (_, entry: AssociationEntry) => {
     const text = formatEntry(ASSOCIATION_ENTRY, entry);
@@ -34,6 +35,7 @@ describe("what is remembered of negotiated SAs", () => {
     ["an SPI too large", { pairs: [{ ...pair, inbound: 2 ** 32 }] }],
     ["an SPI of 0", { pairs: [{ ...pair, outbound: 0 }] }],
     ["another suite", { pairs: [{ ...pair, suite: "rot13" }] }],
+    ["multicast of a home's", { pairs: [{ ...pair, multicast: "inbound" }] }],
     ["no proof", { pairs: [{ ...pair, proof: 17 }] }],
     ["null for a pair", { pairs: [null] }],
     ["no time of inheritance", { pairs: [{ ...pair, inheritedAt: null }] }],
