@@ -20,7 +20,7 @@ import {
   type InitiatorInput,
 } from "../common/ikev2/ike-initiator.ts";
 import type { Assignment } from "../common/ikev2/link.ts";
-import { EVERYTHING, isMulticast, MULTICAST } from "../common/ikev2/selectors.ts";
+import { isMulticast } from "../common/ikev2/selectors.ts";
 import type {
   CloseReason,
   HomeOptions,
@@ -55,8 +55,6 @@ export interface HomeKeyExchangeParts {
   readonly settings: SessionSettings;
   readonly ports: SessionPorts;
   readonly softLimit: SoftLimit;
-  /** Whether the server is asked for an SA for multicast too. */
-  readonly multicast: boolean;
   readonly clock: Clock;
   readonly keyed: KeyedDataPlane;
   readonly send: (message: IkeMessage) => void;
@@ -90,8 +88,9 @@ export class HomeKeyExchange {
   #probedAt: Instant | undefined;
   /** Since the latest IKE SA was made. */
   #hasMoved = false;
-  /** Who was asked for an SA for multicast last; and whether its refusal was told. */
-  #multicastAskedOf: AttemptId | undefined;
+  /** The latest that has keys for the link; what it is refused beyond them is an SA for multicast. */
+  #keyedBy: AttemptId | undefined;
+  /** And that was told. */
   #multicastRefused = false;
 
   constructor(parts: HomeKeyExchangeParts) {
@@ -213,9 +212,9 @@ export class HomeKeyExchange {
           this.#multicastRefused = false;
           break;
         }
+        this.#keyedBy = id;
         // From a server that has begun anew too: it has not heard yet where we are.
         if (isFirst || effect.replaces === undefined) this.#keyed();
-        this.#askForMulticast(id);
         break;
       }
       case "child-outbound":
@@ -226,7 +225,7 @@ export class HomeKeyExchange {
         else this.#remove(effect.spi);
         break;
       case "child-refused":
-        if (effect.rekeyed === undefined && id === this.#multicastAskedOf)
+        if (effect.rekeyed === undefined && id === this.#keyedBy)
           this.#multicastWasRefused(effect.notifyType);
         else
           this.#tellProblem(`the server refuses keys for ESP: notification ${effect.notifyType}`);
@@ -249,14 +248,6 @@ export class HomeKeyExchange {
       case "keys":
         break;
     }
-  }
-
-  /** Once each IKE SA, which is in use now: it has keys for the link. The seed's section 6.4. */
-  #askForMulticast(id: AttemptId): void {
-    if (!this.#parts.multicast || id === this.#multicastAskedOf) return;
-    this.#multicastAskedOf = id;
-    const selectors = { localSelectors: [MULTICAST], remoteSelectors: [EVERYTHING] };
-    this.#driver.feed({ kind: "create-child", ...selectors });
   }
 
   /** The link is none the worse for it. */

@@ -5,7 +5,7 @@
 
 import { IPV4_HEADER_LENGTH } from "../ip/ipv4.ts";
 import type { AssociationUse, SoftLimit } from "../tunnel/data-plane.ts";
-import type { Encapsulation, SaKeys } from "../tunnel/tunnel.ts";
+import type { Encapsulation, MulticastDirection, SaKeys } from "../tunnel/tunnel.ts";
 import { successorOf } from "../xfrm/plan.ts";
 import type { PresentState, StateFailures, XfrmState } from "../xfrm/state-message.ts";
 import { type NegotiatedXfrm, type StateKeys, stateKeys } from "../xfrm/tunnel-xfrm.ts";
@@ -21,10 +21,20 @@ const NO_FAILURES: StateFailures = { tooOld: 0, replayed: 0, notAuthentic: 0 };
 /** Of a pair that an earlier process negotiated: lower than any other's. */
 const INHERITED = 0;
 
+/** A pair whose states stand already. */
+export interface StandingPair {
+  readonly inbound: PresentState;
+  readonly outbound: PresentState;
+  readonly multicast: MulticastDirection | undefined;
+  readonly limit: SoftLimit;
+}
+
 interface PairKeys {
   readonly inbound: StateKeys;
   readonly outbound: StateKeys;
   readonly encapsulation: Encapsulation;
+  /** Undefined: the link's. */
+  readonly multicast: MulticastDirection | undefined;
 }
 
 export class KernelPair {
@@ -33,6 +43,7 @@ export class KernelPair {
   readonly inbound: StateKeys;
   readonly outbound: StateKeys;
   readonly encapsulation: Encapsulation;
+  readonly multicast: MulticastDirection | undefined;
   readonly softLimit: SoftLimit;
   softLimitTold = false;
   /** The outbound state when it was last taken out: it goes on from there, or a number would be used twice. */
@@ -46,6 +57,7 @@ export class KernelPair {
   constructor(generation: number, keys: PairKeys, softLimit: SoftLimit) {
     this.generation = generation;
     this.encapsulation = keys.encapsulation;
+    this.multicast = keys.multicast;
     this.inbound = keys.inbound;
     this.outbound = keys.outbound;
     this.softLimit = softLimit;
@@ -75,14 +87,16 @@ export class KernelPair {
 export class KernelAssociations {
   readonly #pairs = new Map<number, KernelPair>();
   #current: KernelPair | undefined;
+  #currentMulticast: KernelPair | undefined;
   #generations = 0;
   /** Of pairs that are gone. */
   #sent = NOTHING;
   #received = NOTHING;
   #failures = NO_FAILURES;
 
-  get current(): KernelPair | undefined {
-    return this.#current;
+  /** What is sent with: at most one pair of the link's, and one for multicast. */
+  get sending(): readonly KernelPair[] {
+    return [this.#current, this.#currentMulticast].filter((pair) => pair !== undefined);
   }
 
   /** The pair of an SPI of either direction. */
@@ -93,31 +107,44 @@ export class KernelAssociations {
 
   add(keys: SaKeys & { encapsulation: Encapsulation }, softLimit: SoftLimit): void {
     this.#generations += 1;
-    const { encapsulation } = keys;
+    const { encapsulation, multicast } = keys;
     const states = { inbound: stateKeys(keys.inbound), outbound: stateKeys(keys.outbound) };
-    this.#take(new KernelPair(this.#generations, { ...states, encapsulation }, softLimit));
+    const pair = { ...states, encapsulation, multicast };
+    this.#take(new KernelPair(this.#generations, pair, softLimit));
   }
 
-  /** A pair whose states stand already. */
-  inherit(inbound: PresentState, outbound: PresentState, softLimit: SoftLimit): void {
+  inherit({ inbound, outbound, multicast, limit }: StandingPair): void {
     const keys: PairKeys = {
       inbound: keysOf(inbound),
       outbound: keysOf(outbound),
       encapsulation: outbound.encapsulation === undefined ? "esp" : "udp",
+      multicast,
     };
-    this.#take(new KernelPair(INHERITED, keys, softLimit));
+    this.#take(new KernelPair(INHERITED, keys, limit));
   }
 
   #take(pair: KernelPair): void {
     this.#pairs.set(pair.inbound.spi, pair);
-    this.#current ??= pair;
+    if (this.#sentWith(pair) === undefined) this.use(pair);
   }
 
-  /** Never back to an older one. */
+  /** Never back to an older one, and never with one that receives multicast. */
   use(pair: KernelPair): void {
-    if (this.#current === undefined || pair.generation > this.#current.generation) {
-      this.#current = pair;
-    }
+    if (!this.isNewer(pair)) return;
+    if (pair.multicast === undefined) this.#current = pair;
+    else this.#currentMulticast = pair;
+  }
+
+  /** Whether it can be used instead of what is sent with. */
+  isNewer(pair: KernelPair): boolean {
+    const current = this.#sentWith(pair);
+    const isSent = pair.multicast !== "inbound";
+    return isSent && (current === undefined || pair.generation > current.generation);
+  }
+
+  /** The one of its kind. */
+  #sentWith({ multicast }: KernelPair): KernelPair | undefined {
+    return multicast === undefined ? this.#current : this.#currentMulticast;
   }
 
   remove(pair: KernelPair): void {
@@ -125,21 +152,28 @@ export class KernelAssociations {
     this.#sent = sum(this.#sent, pair.sent);
     this.#received = sum(this.#received, pair.received);
     this.#failures = sumOfFailures(this.#failures, pair.failures);
-    if (this.#current === pair) this.#current = [...this.#pairs.values()].at(-1);
+    const next = [...this.#pairs.values()].findLast(
+      ({ multicast }) => multicast === pair.multicast,
+    );
+    if (this.#current === pair) this.#current = next;
+    if (this.#currentMulticast === pair) this.#currentMulticast = next;
   }
 
   /** What is to stand. */
   get wanted(): NegotiatedXfrm {
-    const { current } = this;
+    const sending = ({ outbound, encapsulation, multicast, softLimit }: KernelPair) => ({
+      ...outbound,
+      encapsulation,
+      multicast,
+      lifetime: lifetimeOf(softLimit),
+    });
     return {
-      outbound: current && {
-        ...current.outbound,
-        encapsulation: current.encapsulation,
-        lifetime: lifetimeOf(current.softLimit),
-      },
-      inbound: [...this.#pairs.values()].map(({ inbound, encapsulation }) => ({
+      outbound: this.#current && sending(this.#current),
+      multicast: this.#currentMulticast && sending(this.#currentMulticast),
+      inbound: [...this.#pairs.values()].map(({ inbound, encapsulation, multicast }) => ({
         ...inbound,
         encapsulation,
+        multicast,
       })),
     };
   }
@@ -147,9 +181,10 @@ export class KernelAssociations {
   get uses(): AssociationUse[] {
     return [...this.#pairs.values()].map((pair) => ({
       spi: pair.inbound.spi,
-      isSentWith: pair === this.#current,
+      isSentWith: pair === this.#sentWith(pair),
       packetsLeft: Math.max(0, pair.softLimit.packets - pair.lastNumber),
       octetsLeft: Math.max(0, pair.softLimit.octets - pair.sent.octets),
+      multicast: pair.multicast,
     }));
   }
 

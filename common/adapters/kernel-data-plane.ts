@@ -39,6 +39,7 @@ import type { InboundSequence, OutboundSequence, SequenceStore } from "../tunnel
 import {
   type Endpoint,
   givenKeys,
+  type MulticastDirection,
   requireKeys,
   type SaKeys,
   type TunnelName,
@@ -47,9 +48,15 @@ import {
 } from "../tunnel/tunnel.ts";
 import { keysIn } from "../xfrm/algorithm.ts";
 import { decodeExpiry, decodeMapping, type Expiry } from "../xfrm/event-message.ts";
-import { chooseInterfaceId, isOwnedBy, type XfrmOwner } from "../xfrm/interface-id.ts";
+import {
+  chooseInterfaceId,
+  interfaceIdOf,
+  isMulticastRequestId,
+  isOwnedBy,
+  type XfrmOwner,
+} from "../xfrm/interface-id.ts";
 import { XfrmMessageType } from "../xfrm/message-type.ts";
-import { isSucceeded, planMove } from "../xfrm/move.ts";
+import { planMove, succeededStates } from "../xfrm/move.ts";
 import {
   type PresentXfrm,
   planXfrm,
@@ -77,7 +84,12 @@ import {
   xfrmTunnel,
 } from "../xfrm/tunnel-xfrm.ts";
 import type { DescriptorStore } from "./descriptor-store.ts";
-import { KernelAssociations, type KernelPair, passedThrough } from "./kernel-associations.ts";
+import {
+  KernelAssociations,
+  type KernelPair,
+  passedThrough,
+  type StandingPair,
+} from "./kernel-associations.ts";
 import type { LeakGuard } from "./leak-guard.ts";
 import { UdpEncapsulationSocket } from "./linux/udp-encapsulation-socket.ts";
 import { RequestFlag, RouteGroup, RouteMessageType, type RouteSocket } from "./netlink-socket.ts";
@@ -116,6 +128,7 @@ const STATISTICS_REASONS: Readonly<Record<string, RefusalReason>> = {
   XfrmInBufferError: "malformed",
   XfrmInNoPols: "inner-source",
   XfrmInPolBlock: "inner-source",
+  XfrmInTmplMismatch: "inner-source",
   XfrmInStateMismatch: "unexpected-next-header",
   XfrmInStateModeError: "inner-malformed",
   XfrmOutPolBlock: "held",
@@ -509,7 +522,7 @@ export class KernelDataPlane implements DataPlane, KeyedDataPlane {
   #openNegotiated(spec: TunnelSpec, interfaceId: number, found: Found) {
     const { local } = this.#options;
     const own = found.byInterface.get(interfaceId) ?? { states: [], policies: [] };
-    const pair = this.#inheritedPair(spec.name, own.states);
+    const [pair, multicast] = this.#inheritedPairs(spec.name, own.states);
     const tunnel = new KernelTunnel(
       spec,
       {
@@ -521,7 +534,8 @@ export class KernelDataPlane implements DataPlane, KeyedDataPlane {
       ephemeralInbound(),
     );
     if (pair !== undefined) {
-      tunnel.associations?.inherit(pair.inbound, pair.outbound, pair.limit);
+      tunnel.associations?.inherit(pair);
+      if (multicast !== undefined) tunnel.associations?.inherit(multicast);
       tunnel.adopted = tunnel.attachment.sending === "open";
       if (!tunnel.adopted) this.#watchHeld();
     }
@@ -530,14 +544,29 @@ export class KernelDataPlane implements DataPlane, KeyedDataPlane {
     return { tunnel, start: { sent: 0, received: 0 } };
   }
 
-  #inheritedPair(name: TunnelName, states: readonly PresentState[]) {
+  /** The link's, and the one for multicast. */
+  #inheritedPairs(name: TunnelName, states: readonly PresentState[]) {
+    const isMulticast = ({ requestId }: PresentState) => isMulticastRequestId(requestId);
+    const ofLink = states.filter((state) => !isMulticast(state));
+    return [
+      this.#inheritedPair(name, ofLink, undefined),
+      this.#inheritedPair(name, states.filter(isMulticast), "outbound"),
+    ];
+  }
+
+  #inheritedPair(
+    name: TunnelName,
+    states: readonly PresentState[],
+    multicast: MulticastDirection | undefined,
+  ): StandingPair | undefined {
     // Pairs are few: one, and for a moment two.
     for (const outbound of states) {
       for (const inbound of states) {
         if (inbound === outbound) continue;
         const keys = Uint8Array.of(...keysIn(outbound.algorithms), ...keysIn(inbound.algorithms));
-        const limit = this.#heir(name, { inbound: inbound.spi, outbound: outbound.spi, keys });
-        if (limit !== undefined) return { inbound, outbound, limit };
+        const spis = { inbound: inbound.spi, outbound: outbound.spi };
+        const limit = this.#heir(name, { ...spis, keys, multicast });
+        if (limit !== undefined) return { inbound, outbound, multicast, limit };
       }
     }
     return undefined;
@@ -569,8 +598,9 @@ export class KernelDataPlane implements DataPlane, KeyedDataPlane {
   /** The tunnel is not wanted any more, or not with these keys: its numbers are settled, its place is given up. */
   #forget(name: TunnelName): void {
     const tunnel = this.#tunnel(name);
-    const { outbound, inbound, negotiated = [], policies } = tunnel.wanted();
+    const { outbound, multicast, inbound, negotiated = [], policies } = tunnel.wanted();
     const { xfrm } = this.#options;
+    const others = multicast === undefined ? negotiated : [multicast, ...negotiated];
     clearTimeout(tunnel.grace);
     const ways = policies.filter(({ direction }) => direction === "out");
     xfrm.attempt(ways.map((policy) => xfrmRequest({ kind: "delete-policy", policy })));
@@ -586,7 +616,7 @@ export class KernelDataPlane implements DataPlane, KeyedDataPlane {
       this.#countReceived(tunnel, received);
       xfrm.attempt([xfrmRequest({ kind: "delete-state", state: received })]);
     }
-    xfrm.attempt(negotiated.map((state) => xfrmRequest({ kind: "delete-state", state })));
+    xfrm.attempt(others.map((state) => xfrmRequest({ kind: "delete-state", state })));
     this.#tunnels.delete(name);
     this.#byInterface.delete(tunnel.attachment.interfaceId);
   }
@@ -597,14 +627,14 @@ export class KernelDataPlane implements DataPlane, KeyedDataPlane {
     tunnel.attachment = { ...tunnel.attachment, ...change };
     const after = tunnel.wanted();
     this.#moveNegotiated(before, after);
-    const succeeds = isSucceeded(before, after);
-    const standing = succeeds && before.outbound ? this.#read(before.outbound) : undefined;
-    if (succeeds && standing === undefined) {
+    const succeeded = succeededStates(before, after);
+    const standing = succeeded.flatMap((state) => this.#read(state) ?? []);
+    if (standing.length < succeeded.length) {
       this.#replaceStates(tunnel, before);
       return;
     }
     // The numbers that are left out are reserved ones, too.
-    if (standing !== undefined) this.#countSent(tunnel, standing);
+    for (const state of standing) this.#countSent(tunnel, state);
     const steps = planMove(before, after, standing);
     if (!this.#migrates && steps.some(({ kind }) => kind === "migrate")) {
       this.#replaceStates(tunnel, before);
@@ -711,29 +741,31 @@ export class KernelDataPlane implements DataPlane, KeyedDataPlane {
 
   /** The kernel tells of limits and first packets; where that was lost, this finds it out. */
   #refreshNegotiated(tunnel: KernelTunnel, associations: KernelAssociations): void {
-    const { outbound, negotiated = [] } = tunnel.wanted();
-    const sent = outbound && this.#read(outbound);
-    if (sent !== undefined) associations.current?.countSent(sent);
-    for (const state of negotiated) {
+    const wanted = tunnel.wanted();
+    for (const pair of associations.sending) {
+      const state = sendingStateOf(wanted, pair);
+      const sent = state && this.#read(state);
+      if (sent !== undefined) pair.countSent(sent);
+    }
+    for (const state of wanted.negotiated ?? []) {
       const received = this.#read(state);
       const pair = associations.find(state.spi);
       if (received === undefined || pair === undefined) continue;
       pair.countReceived(received);
       if (pair.received.packets > 0) this.#heardWith(tunnel, pair);
     }
-    const { totals, current } = associations;
+    const { totals, sending } = associations;
     if (totals.sent.packets !== tunnel.sent.packets) tunnel.sentAt = this.#options.now();
     if (totals.received.packets !== tunnel.received.packets) tunnel.heardAt = this.#options.now();
     tunnel.sent = totals.sent;
     tunnel.received = { ...totals.received, top: 0 };
     tunnel.failures = totals.failures;
-    if (current?.isUsedUp === true) this.#tellSoftLimit(tunnel, current);
+    for (const pair of sending) if (pair.isUsedUp) this.#tellSoftLimit(tunnel, pair);
   }
 
   /** An authentic packet came with the pair: the peer has it too. */
   #heardWith(tunnel: KernelTunnel, pair: KernelPair): void {
-    const { current } = tunnel.associations ?? {};
-    if (current !== undefined && pair.generation <= current.generation) return;
+    if (tunnel.associations?.isNewer(pair) !== true) return;
     this.#reshape(tunnel, (associations) => associations.use(pair));
   }
 
@@ -751,16 +783,18 @@ export class KernelDataPlane implements DataPlane, KeyedDataPlane {
     const { associations } = tunnel;
     if (associations === undefined) throw new Error(`tunnel ${tunnel.spec.name} has its keys`);
     const before = tunnel.wanted();
-    const previous = associations.current;
+    const previous = associations.sending;
     change(associations);
-    const { current } = associations;
+    const { sending } = associations;
     const after = tunnel.wanted();
     const spis = (states: readonly XfrmState[] = []) => new Set(states.map(({ spi }) => spi));
     const [receivedBefore, receivedAfter] = [spis(before.negotiated), spis(after.negotiated)];
     const added = after.negotiated?.filter(({ spi }) => !receivedBefore.has(spi)) ?? [];
     const removed = before.negotiated?.filter(({ spi }) => !receivedAfter.has(spi)) ?? [];
-    const isSwitched = previous !== current;
-    if (isSwitched && after.outbound && current) added.push(current.resumed(after.outbound));
+    for (const pair of sending) {
+      const state = sendingStateOf(after, pair);
+      if (state !== undefined && !previous.includes(pair)) added.push(pair.resumed(state));
+    }
     // Without a state for both, planning looks at the policies only.
     const policies = planMove({ policies: before.policies }, { policies: after.policies });
     const steps = [...added.map((state) => ({ kind: "add-state", state }) as const), ...policies];
@@ -768,10 +802,12 @@ export class KernelDataPlane implements DataPlane, KeyedDataPlane {
       .attempt(steps.map(xfrmRequest))
       .find((error) => error !== undefined);
     if (refused !== undefined) this.#trouble(tunnel, refused);
-    if (isSwitched && before.outbound && previous) {
-      previous.left = this.#read(before.outbound);
-      if (previous.left !== undefined) previous.countSent(previous.left);
-      removed.push(before.outbound);
+    for (const pair of previous) {
+      const state = sendingStateOf(before, pair);
+      if (state === undefined || sending.includes(pair)) continue;
+      pair.left = this.#read(state);
+      if (pair.left !== undefined) pair.countSent(pair.left);
+      removed.push(state);
     }
     // Those that are gone already were somebody else's to delete.
     this.#options.xfrm.attempt(
@@ -814,11 +850,14 @@ export class KernelDataPlane implements DataPlane, KeyedDataPlane {
     const { associations } = tunnel;
     if (associations === undefined) return wanted;
     const stands = (state: XfrmState) => standingState(present, state) !== undefined;
-    const { outbound, negotiated = [], policies } = wanted;
-    const isLost = outbound !== undefined && !stands(outbound);
-    if (isLost && associations.current) this.#tellSoftLimit(tunnel, associations.current);
+    const { outbound, multicast, negotiated = [], policies } = wanted;
+    for (const pair of associations.sending) {
+      const state = sendingStateOf(wanted, pair);
+      if (state !== undefined && !stands(state)) this.#tellSoftLimit(tunnel, pair);
+    }
     return {
-      outbound: isLost ? undefined : outbound,
+      outbound: outbound && stands(outbound) ? outbound : undefined,
+      multicast: multicast && stands(multicast) ? multicast : undefined,
       negotiated: negotiated.filter(stands),
       policies,
     };
@@ -899,7 +938,7 @@ export class KernelDataPlane implements DataPlane, KeyedDataPlane {
       if (type === XfrmMessageType.expire) this.#hearExpiry(decodeExpiry(payload));
       if (type !== XfrmMessageType.mapping) continue;
       const { requestId, newSource, newPort } = decodeMapping(payload);
-      const tunnel = this.#byInterface.get(requestId);
+      const tunnel = this.#byInterface.get(interfaceIdOf(requestId));
       if (tunnel === undefined) continue;
       const source = { address: newSource as Ipv4Address, port: newPort };
       tunnel.observedSource = source;
@@ -910,7 +949,7 @@ export class KernelDataPlane implements DataPlane, KeyedDataPlane {
   }
 
   #hearExpiry({ state }: Expiry): void {
-    const tunnel = this.#byInterface.get(state.requestId);
+    const tunnel = this.#byInterface.get(interfaceIdOf(state.requestId));
     const pair = tunnel?.associations?.find(state.spi);
     if (tunnel === undefined || pair === undefined) return;
     if (state.spi === pair.inbound.spi) this.#heardWith(tunnel, pair);
@@ -927,10 +966,10 @@ export class KernelDataPlane implements DataPlane, KeyedDataPlane {
           type: XfrmMessageType.getState,
           payload: new Uint8Array(),
         },
-        (payload) => isOwnedBy(owner, requestIdOf(payload)),
+        (payload) => isOwnedBy(owner, interfaceIdOf(requestIdOf(payload))),
       )
       .map(decodeState)
-      .filter(({ interfaceId, requestId }) => interfaceId === requestId);
+      .filter(({ interfaceId, requestId }) => interfaceId === interfaceIdOf(requestId));
     const policies: XfrmPolicy[] = [];
     xfrm.dump(
       {
@@ -1077,6 +1116,12 @@ function policyIn(payload: Uint8Array): XfrmPolicy | undefined {
   } catch {
     return undefined; // a socket's own, or one of a kind that we do not make
   }
+}
+
+/** The state that a pair sends with, if it does. */
+function sendingStateOf(wanted: WantedXfrm, { outbound, multicast }: KernelPair) {
+  const state = multicast === undefined ? wanted.outbound : wanted.multicast;
+  return state?.spi === outbound.spi ? state : undefined;
 }
 
 function endpointOf(state: PresentState | undefined): Endpoint | undefined {

@@ -12,6 +12,7 @@ import { earliest, type Instant, later } from "../time.ts";
 import { invalidSpiIn } from "./exchanges/informational.ts";
 import { IkeSession } from "./ike-session.ts";
 import type { Path } from "./nat-detection.ts";
+import { EVERYTHING, MULTICAST } from "./selectors.ts";
 import type {
   CreateChildInput,
   HomeOptions,
@@ -31,6 +32,12 @@ const LONGEST_PAUSE_MS = 60_000;
 const HINT_LIMIT: RateLimit = { rate: 1 / 2, burst: 5 };
 /** RFC 4478: authenticate again when this part of the time has passed, long before it is over. */
 const REAUTHENTICATE_AT = 0.8;
+
+const ASK_FOR_MULTICAST: CreateChildInput = {
+  kind: "create-child",
+  localSelectors: [MULTICAST],
+  remoteSelectors: [EVERYTHING],
+};
 
 /** One session of this initiator, for as long as the process lives. */
 export type AttemptId = number & { readonly __brand: "AttemptId" };
@@ -296,6 +303,8 @@ export class IkeInitiator {
     const before = this.#inUse;
     this.#inUse = id;
     this.#failures = 0;
+    // Before the gateway hears that the other is deleted, and what it sends to groups has nothing to go with.
+    if (this.#options.multicast === true) this.#toOne(id, ASK_FOR_MULTICAST, now);
     if (before !== undefined) this.#toOne(before, { kind: "close" }, now);
     this.#forgetDoubted(now);
   }

@@ -46,6 +46,8 @@ export interface HomeOptions {
   readonly reauthenticateMs?: number;
   /** Age at which a Child SA is rekeyed; absent: age is no reason, so that who is silent stays silent. */
   readonly childLifetimeMs?: number;
+  /** Ask each gateway for an SA for multicast beside the link's (the seed's section 6.4); absent: do not. */
+  readonly multicast?: boolean;
 }
 
 /** What a gateway knows of one home. */

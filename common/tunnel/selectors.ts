@@ -6,8 +6,8 @@
  * mirror image of inbound. Each side has addresses of its own (link-local first) and prefixes behind it. On a home
  * `::/0` is behind the server, on the server `::/0` is behind itself, so the same rules serve both roles.
  *
- * A pair of SAs for multicast has selectors of its own: from where the link's would let a packet come, to any group
- * that routers or hosts may be told of, one way.
+ * A pair of SAs for multicast has selectors of its own: from where the link's would let a packet come, to any group of
+ * link scope or wider, one way.
  */
 
 import type { PacketMemory } from "../bytes/packet-memory.ts";

@@ -9,9 +9,25 @@ export type XfrmOwner = "client" | "server";
 /** The highest octet of the number: `h` for a home's, `s` for a server's. */
 const MARK: Readonly<Record<XfrmOwner, number>> = { client: 0x68, server: 0x73 };
 const NUMBERS = 0x100_0000; // 24 bits
+/** Makes the letter a small one. */
+const SMALL_LETTER = 0x2000_0000;
 
 export function isOwnedBy(owner: XfrmOwner, interfaceId: number): boolean {
   return interfaceId >>> 24 === MARK[owner] && interfaceId % NUMBERS !== 0;
+}
+
+/** The request id of an interface's states for multicast, by which policies tell them from the others: in capitals. */
+export function multicastRequestId(interfaceId: number): number {
+  return interfaceId & ~SMALL_LETTER;
+}
+
+export function isMulticastRequestId(requestId: number): boolean {
+  return (requestId & SMALL_LETTER) === 0;
+}
+
+/** The interface whose state it is, of whichever kind. */
+export function interfaceIdOf(requestId: number): number {
+  return requestId | SMALL_LETTER;
 }
 
 /** A number that is not taken; the same name gets the same one where it can. */

@@ -25,21 +25,21 @@ export type MoveOperation =
       readonly encapsulation: EncapsulationTemplate | undefined;
     };
 
-/** Whether what sends gets a successor, which needs the outbound state as it stands. */
-export function isSucceeded({ outbound: from }: WantedXfrm, { outbound: to }: WantedXfrm): boolean {
-  return from !== undefined && to !== undefined && addressesOf(from) !== addressesOf(to);
+/** What sends and gets a successor, which needs each as it stands. */
+export function succeededStates(before: WantedXfrm, after: WantedXfrm): XfrmState[] {
+  return sendersOf(before, after).flatMap(({ from, to }) => (isSucceeded(from, to) ? [from] : []));
 }
 
 /**
- * Nothing to do gives nothing. What blocks comes first, what opens last. `standing` is the outbound state as it stands,
- * for where it is succeeded.
+ * Nothing to do gives nothing. What blocks comes first, what opens last. `standing`: the outbound states as they stand,
+ * where they are succeeded.
  */
 export function planMove(
   before: WantedXfrm,
   after: WantedXfrm,
-  standing?: PresentState,
+  standing: readonly PresentState[] = [],
 ): MoveOperation[] {
-  const outbound = outboundSteps(before, after, standing);
+  const outbound = sendersOf(before, after).map((sender) => outboundSteps(sender, standing));
   const moved = before.policies.map((policy) => movedPolicy(policy, before, after));
   const { added, changed, removed } = planPolicies(moved, after.policies);
   const isBlock = ({ action }: XfrmPolicy) => action === "block";
@@ -49,24 +49,44 @@ export function planMove(
     ...changed.filter(isBlock).map((policy) => ({ kind: "update-policy", policy }) as const),
     ...removed.map((policy) => ({ kind: "delete-policy", policy }) as const),
     ...inboundSteps(before, after),
-    ...outbound.first,
+    ...outbound.flatMap(({ first }) => first),
     ...changed.filter(opens).map((policy) => ({ kind: "update-policy", policy }) as const),
     ...added.filter(opens).map((policy) => ({ kind: "add-policy", policy }) as const),
-    ...outbound.last,
+    ...outbound.flatMap(({ last }) => last),
   ];
+}
+
+/** A state that sends, before and after the move. */
+interface Sender {
+  readonly from: XfrmState;
+  readonly to: XfrmState;
+}
+
+function sendersOf(before: WantedXfrm, after: WantedXfrm): Sender[] {
+  const moves = [
+    [before.outbound, after.outbound],
+    [before.multicast, after.multicast],
+  ] as const;
+  return moves.flatMap(([from, to]) =>
+    from === undefined || to === undefined ? [] : [{ from, to }],
+  );
+}
+
+function isSucceeded(from: XfrmState, to: XfrmState): boolean {
+  return addressesOf(from) !== addressesOf(to);
 }
 
 /** What comes before the policies are turned to the state's new place, and what after. */
 function outboundSteps(
-  before: WantedXfrm,
-  after: WantedXfrm,
-  standing: PresentState | undefined,
+  { from, to }: Sender,
+  standing: readonly PresentState[],
 ): { readonly first: XfrmOperation[]; readonly last: XfrmOperation[] } {
-  const [from, to] = [before.outbound, after.outbound];
-  if (from === undefined || to === undefined) return { first: [], last: [] };
-  if (!isSucceeded(before, after)) return { first: portsChanged(from, to), last: [] };
-  if (standing === undefined) throw new Error("a state is succeeded that nobody has read");
-  const added = { kind: "add-state", state: successorOf(standing, to) } as const;
+  if (!isSucceeded(from, to)) return { first: portsChanged(from, to), last: [] };
+  const present = standing.find(
+    ({ spi, requestId }) => spi === from.spi && requestId === from.requestId,
+  );
+  if (present === undefined) throw new Error("a state is succeeded that nobody has read");
+  const added = { kind: "add-state", state: successorOf(present, to) } as const;
   const deleted = { kind: "delete-state", state: from } as const;
   return from.destination === to.destination
     ? { first: [deleted, added], last: [] }

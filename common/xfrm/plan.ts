@@ -67,8 +67,9 @@ export function planXfrm(present: PresentXfrm, wanted: readonly WantedXfrm[]): X
 }
 
 /** All states of a tunnel. */
-export function statesOf({ outbound, inbound, negotiated = [] }: WantedXfrm): XfrmState[] {
-  return [outbound, inbound, ...negotiated].filter((state) => state !== undefined);
+export function statesOf(wanted: WantedXfrm): XfrmState[] {
+  const { outbound, multicast, inbound, negotiated = [] } = wanted;
+  return [outbound, multicast, inbound, ...negotiated].filter((state) => state !== undefined);
 }
 
 /** The state that stands with a wanted one's keys, wherever it is attached. */

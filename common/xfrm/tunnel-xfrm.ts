@@ -12,6 +12,9 @@
  * - A machine whose own address never changes, the server, takes ESP from anywhere: the state's source is 0.0.0.0
  *   and the templates are any. A home's inbound state moves with its address, and the policy for the peer's
  *   link-local address names it so that MIGRATE can find it.
+ * - States for multicast have a request id of their own, and policies for ff00::/8 that ask for it: a server's `out`, a
+ *   home's `in` and `forward`. A home without such states takes groups of the link only. What comes with them and is for
+ *   anything else finds a policy that asks for the other states, and is counted as XfrmInTmplMismatch.
  */
 
 import { type Ipv4Address, type Ipv6Address, type Ipv6Prefix, isInPrefix } from "../ip/address.ts";
@@ -20,12 +23,14 @@ import type { Sending } from "../tunnel/data-plane.ts";
 import {
   type Encapsulation,
   type Endpoint,
+  type MulticastDirection,
   requireKeys,
   type SecurityAssociationKeys,
   type TunnelSpec,
   UDP_ENCAPSULATION_PORT,
 } from "../tunnel/tunnel.ts";
 import { algorithmsOf } from "./algorithm.ts";
+import { multicastRequestId } from "./interface-id.ts";
 import { XfrmMode } from "./message-type.ts";
 import type { PolicyDirectionName, PolicyTemplate, XfrmPolicy } from "./policy-message.ts";
 import { freshReplayState } from "./replay-state.ts";
@@ -48,6 +53,13 @@ const MAPPING_THRESHOLD = 1;
 
 /** Lower goes first. */
 const Priority = { peer: 10, block: 20, prefix: 30 } as const;
+/** So much before what goes anywhere from the same source goes what goes to groups, and to those of the link. */
+const BEFORE_ANYWHERE = { groups: 1, linkGroups: 2 } as const;
+
+const GROUPS: Ipv6Prefix = { address: "ff00::" as Ipv6Address, length: 8 };
+const LINK_GROUPS: Ipv6Prefix = { address: "ff02::" as Ipv6Address, length: 16 };
+/** In a template. */
+const ANY_REQUEST = 0;
 
 const ANY = "0.0.0.0" as Ipv4Address;
 const LINK_LOCAL: Ipv6Prefix = { address: "fe80::" as Ipv6Address, length: 10 };
@@ -75,6 +87,8 @@ export interface SequenceStart {
 export interface WantedXfrm {
   /** Absent where no keys have been negotiated. */
   readonly outbound?: XfrmState | undefined;
+  /** What sends to groups, where there is a pair for that. */
+  readonly multicast?: XfrmState | undefined;
   /** Moves by MIGRATE, as `outbound` does. */
   readonly inbound?: XfrmState | undefined;
   /** Inbound states of negotiated keys: as many as there are pairs, and none of them has a policy to move by. */
@@ -91,14 +105,20 @@ export interface XfrmTunnel extends WantedXfrm {
 /** The keys of one state. Secret: never logged or printed. */
 export type StateKeys = Pick<XfrmState, "spi" | "flags" | "algorithms">;
 
-/** Negotiated keys: the pair that is sent with, and all that are received with. */
+/** Negotiated keys: the pair that is sent with, and that for groups, and all that are received with. */
 export interface NegotiatedXfrm {
-  readonly outbound: (NegotiatedKeys & { readonly lifetime: Lifetime }) | undefined;
+  readonly outbound: SendingKeys | undefined;
+  readonly multicast: SendingKeys | undefined;
   readonly inbound: readonly NegotiatedKeys[];
 }
 
 /** Each pair has the encapsulation that its path asked for. */
-export type NegotiatedKeys = StateKeys & { readonly encapsulation: Encapsulation };
+export type NegotiatedKeys = StateKeys & {
+  readonly encapsulation: Encapsulation;
+  readonly multicast: MulticastDirection | undefined;
+};
+
+type SendingKeys = NegotiatedKeys & { readonly lifetime: Lifetime };
 
 export function xfrmTunnel(
   spec: TunnelSpec,
@@ -122,33 +142,39 @@ export function xfrmTunnel(
 }
 
 /**
- * A tunnel with negotiated keys. It has one outbound state, so that the pair that is sent with is ours to choose: of
- * two the kernel would take the younger. While there is none, what would leave is blocked.
+ * A tunnel with negotiated keys. It has one outbound state, and one for groups, so that the pair that is sent with is
+ * ours to choose: of two the kernel would take the younger. While there is none, what would leave is blocked.
  */
 export function negotiatedXfrm(
   spec: TunnelSpec,
   attachment: Attachment,
-  { outbound, inbound }: NegotiatedXfrm,
+  { outbound, multicast, inbound }: NegotiatedXfrm,
 ): WantedXfrm {
   const replay = freshReplayState({ sent: 0, received: 0, window: REPLAY_WINDOW });
+  const sending = (keys: SendingKeys): XfrmState => ({
+    ...outboundPlace(attachment, keys.encapsulation),
+    ...requestedBy(attachment, keys),
+    ...keyed(keys, spec.mtu),
+    lifetime: keys.lifetime,
+    replay,
+  });
+  const hasPair = inbound.some((keys) => keys.multicast === "inbound");
+  const groupsOfServer = multicast === undefined ? [] : groupsSent(spec, attachment);
   return {
-    outbound: outbound && {
-      ...outboundPlace(attachment, outbound.encapsulation),
-      ...keyed(outbound, spec.mtu),
-      lifetime: outbound.lifetime,
-      replay,
-    },
+    outbound: outbound && sending(outbound),
+    multicast: multicast && sending(multicast),
     negotiated: inbound.map((keys) => ({
       ...inboundPlace(attachment, keys.encapsulation),
+      ...requestedBy(attachment, keys),
       ...keyed(keys, spec.mtu),
       // Told of its first packet: then the peer receives with this pair too.
       lifetime: { softPackets: 1 },
       replay,
     })),
-    policies: policiesOf(spec, attachment, {
-      hasKeys: outbound !== undefined,
-      pinsInbound: false,
-    }),
+    policies: [
+      ...policiesOf(spec, attachment, { hasKeys: outbound !== undefined, pinsInbound: false }),
+      ...(isHome(spec) ? groupsTaken(spec, attachment, hasPair) : groupsOfServer),
+    ],
   };
 }
 
@@ -200,6 +226,10 @@ function commonOf({ interfaceId }: Attachment) {
     interfaceId,
     lifetime: {},
   };
+}
+
+function requestedBy({ interfaceId }: Attachment, { multicast }: NegotiatedKeys) {
+  return multicast === undefined ? {} : { requestId: multicastRequestId(interfaceId) };
 }
 
 /**
@@ -276,6 +306,62 @@ function policiesOf(
   ];
 }
 
+/** What a server sends to groups, where it has a pair for that. */
+function groupsSent(spec: TunnelSpec, attachment: Attachment): XfrmPolicy[] {
+  const { interfaceId, local, remote, sending } = attachment;
+  const { here, there } = endsOf(attachment);
+  const isOpen = remote !== undefined && local.address !== undefined && sending === "open";
+  return sourcesOf(spec).map((source) => ({
+    direction: "out",
+    interfaceId,
+    priority: Priority.prefix - BEFORE_ANYWHERE.groups,
+    selector: ipv6Selector(source, GROUPS),
+    action: isOpen ? "allow" : "block",
+    templates: [template(multicastRequestId(interfaceId), here, there)],
+  }));
+}
+
+/** What a home takes that is for groups: with the pair for that, if it has one; on the link with any. */
+function groupsTaken(
+  spec: TunnelSpec,
+  { interfaceId }: Attachment,
+  hasPair: boolean,
+): XfrmPolicy[] {
+  const taken = (
+    direction: "in" | "forward",
+    { source, priority }: { readonly source: Ipv6Prefix; readonly priority: number },
+  ): XfrmPolicy => ({
+    direction,
+    interfaceId,
+    priority: priority - BEFORE_ANYWHERE.groups,
+    selector: ipv6Selector(source, GROUPS),
+    action: hasPair ? "allow" : "block",
+    templates: hasPair ? [template(multicastRequestId(interfaceId), ANY, ANY)] : [],
+  });
+  const peer = { source: host(spec.peerLinkLocal), priority: Priority.peer };
+  const others = spec.remotePrefixes.map((source) => ({ source, priority: Priority.prefix }));
+  const onLink = [peer, ...others].map(
+    ({ source, priority }): XfrmPolicy => ({
+      direction: "in",
+      interfaceId,
+      priority: priority - BEFORE_ANYWHERE.linkGroups,
+      selector: ipv6Selector(source, LINK_GROUPS),
+      action: "allow",
+      templates: [template(ANY_REQUEST, ANY, ANY)],
+    }),
+  );
+  return [
+    ...onLink,
+    ...[peer, ...others].map((from) => taken("in", from)),
+    ...others.map((from) => taken("forward", from)),
+  ];
+}
+
+/** The whole Internet is behind its peer, not behind itself. */
+function isHome({ localPrefixes }: TunnelSpec): boolean {
+  return !localPrefixes.some(({ length }) => length === 0);
+}
+
 /** Inner sources that may be sent from: our prefixes, and our addresses outside them. */
 function sourcesOf({ localPrefixes, localAddresses }: TunnelSpec): Ipv6Prefix[] {
   const outside = localAddresses.filter((address) => !isInAny(address, localPrefixes));
@@ -283,8 +369,9 @@ function sourcesOf({ localPrefixes, localAddresses }: TunnelSpec): Ipv6Prefix[] 
 }
 
 /** What the peer's prefixes hold and the peer cannot be: our own side, and addresses that are no host's. */
-function impossibleSources({ localPrefixes, remotePrefixes }: TunnelSpec): Ipv6Prefix[] {
-  if (localPrefixes.some(({ length }) => length === 0)) return [];
+function impossibleSources(spec: TunnelSpec): Ipv6Prefix[] {
+  if (!isHome(spec)) return [];
+  const { localPrefixes, remotePrefixes } = spec;
   return [LINK_LOCAL, UNSPECIFIED, ...localPrefixes].filter((prefix) =>
     remotePrefixes.some(
       (remote) => remote.length <= prefix.length && isInPrefix(prefix.address, remote),

@@ -9,7 +9,7 @@ const PROGRAM = resolve(import.meta.dirname, "multicast-process.ts");
 const PORT = "5353";
 const GLOBAL_SCOPE = "ff0e::4242";
 /** What was sent is there by then, or it never will be; milliseconds. */
-const TRANSIT_MS = 500;
+const TRANSIT_MS = PATIENCE_MS / 40;
 
 export class MulticastStream {
   readonly #receiver: Running;

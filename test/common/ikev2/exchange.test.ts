@@ -286,6 +286,22 @@ describe("an SA for multicast, the seed's section 6.4", () => {
     expect(network.established).toEqual({ home: 1, gateway: 1 });
   });
 
+  it("is asked for by a home that wants one, and anew before an older IKE SA is deleted", () => {
+    const network = up({ home: { multicast: true }, policy: { multicast: true } });
+    network.run(1_000);
+    expect(network.established).toEqual({ home: 2, gateway: 2 });
+    const before = network.sent.length;
+    network.tell({ kind: "reauthenticate" });
+    network.run(5_000);
+    const requests = network.sent.slice(before).map(({ message }) => exchangeOf(message));
+    const [asked, deleted] = ["CREATE_CHILD_SA request", "INFORMATIONAL request"].map((exchange) =>
+      requests.indexOf(exchange),
+    );
+    expect(asked).toBeGreaterThan(0);
+    expect(deleted).toBeGreaterThan(asked ?? 0);
+    for (const end of ["home", "gateway"] as const) expect(network.children[end].size).toBe(2);
+  });
+
   it("is not used to reach other homes' addresses", () => {
     const network = up({ policy: { multicast: true } });
     const neighbor = prefixSelector(parseIpv6Prefix("2001:db8:ffff::/48"));

@@ -6,13 +6,22 @@ import {
   parseIpv6Prefix,
 } from "../../../common/ip/address.ts";
 import type { TunnelName, TunnelSpec } from "../../../common/tunnel/tunnel.ts";
-import { chooseInterfaceId, isOwnedBy } from "../../../common/xfrm/interface-id.ts";
-import { planMove } from "../../../common/xfrm/move.ts";
+import {
+  chooseInterfaceId,
+  interfaceIdOf,
+  isMulticastRequestId,
+  isOwnedBy,
+  multicastRequestId,
+} from "../../../common/xfrm/interface-id.ts";
+import { planMove, succeededStates } from "../../../common/xfrm/move.ts";
 import { planXfrm, SEQUENCE_SKIP } from "../../../common/xfrm/plan.ts";
 import type { PresentState, XfrmState } from "../../../common/xfrm/state-message.ts";
 import {
   type Attachment,
+  negotiatedXfrm,
   nowhere,
+  stateKeys,
+  type WantedXfrm,
   type XfrmTunnel,
   xfrmTunnel,
 } from "../../../common/xfrm/tunnel-xfrm.ts";
@@ -87,7 +96,7 @@ function present({ outbound, inbound, policies }: XfrmTunnel) {
 
 const kinds = (operations: readonly { kind: string }[]) => operations.map(({ kind }) => kind);
 
-function said(tunnel: XfrmTunnel): string[] {
+function said(tunnel: WantedXfrm): string[] {
   return tunnel.policies.map(({ direction, action, priority, selector, templates }) => {
     const { source, sourceLength, destination, destinationLength, protocol } = selector;
     const by = templates.map((each) => `${each.source}>${each.destination}`).join();
@@ -231,7 +240,7 @@ describe("a move", () => {
   function move(spec: TunnelSpec, from: Attachment, to: Partial<Attachment>) {
     const before = xfrmTunnel(spec, from);
     const after = xfrmTunnel(spec, { ...from, ...to });
-    return planMove(before, after, standing(before.outbound, { sent: 10 }));
+    return planMove(before, after, [standing(before.outbound, { sent: 10 })]);
   }
 
   it("on the server leaves no packet without a state, and goes on above all numbers", () => {
@@ -284,14 +293,14 @@ describe("a move", () => {
       ...serverEnd,
       remote: { address: newHome, port: 4500 },
     });
-    const [added] = planMove(before, after, standing(before.outbound, { sent: 0 }));
+    const [added] = planMove(before, after, [standing(before.outbound, { sent: 0 })]);
     expect(added).toMatchObject({ state: { replay: { sent: SEQUENCE_SKIP } } });
   });
 
   it("from nowhere leaves no number out: nothing was sent", () => {
     const nobody = xfrmTunnel(atServer, { ...serverEnd, remote: undefined });
     const after = xfrmTunnel(atServer, serverEnd);
-    const [added] = planMove(nobody, after, standing(nobody.outbound, { sent: 0 }));
+    const [added] = planMove(nobody, after, [standing(nobody.outbound, { sent: 0 })]);
     expect(added).toMatchObject({ kind: "add-state", state: { replay: { sent: 0 } } });
   });
 
@@ -379,5 +388,107 @@ describe("interface numbers", () => {
     const places = new Set<Ipv4Address>();
     for (let count = 1; count <= 1000; count++) places.add(nowhere(0x7300_0000 + count, "remote"));
     expect(places.size).toBe(1000);
+  });
+});
+
+describe("a tunnel with a pair for multicast", () => {
+  const REQUEST = 0x5300_0011; // of the interface 0x7300_0011
+  const limit = { softPackets: 100, softOctets: 1_000 };
+  const negotiated = (spi: number, multicast?: "inbound" | "outbound") => ({
+    ...stateKeys(keys(spi)),
+    encapsulation: "esp" as const,
+    multicast,
+    lifetime: limit,
+  });
+  const serverWith = (attachment: Attachment = serverEnd) =>
+    negotiatedXfrm(atServer, attachment, {
+      outbound: negotiated(0x2001),
+      multicast: negotiated(0x2002, "outbound"),
+      inbound: [negotiated(0x1001), negotiated(0x1002, "outbound")],
+    });
+  const homeWith = (...more: ReturnType<typeof negotiated>[]) =>
+    negotiatedXfrm(atHome, homeEnd, {
+      outbound: negotiated(0x1001),
+      multicast: undefined,
+      inbound: [negotiated(0x2001), ...more],
+    });
+  const ofGroups = (tunnel: WantedXfrm) => said(tunnel).filter((text) => text.includes("> ff0"));
+  const requestsOf = ({ policies }: WantedXfrm) =>
+    policies
+      .filter(({ selector }) => selector.destination.startsWith("ff0"))
+      .map(({ templates }) => templates.map(({ requestId }) => requestId));
+
+  it("has states with a request id of their own, known by the interface all the same", () => {
+    const { outbound, multicast, negotiated: inbound = [] } = serverWith();
+    expect([outbound, multicast, ...inbound].map((state) => state?.requestId)).toEqual([
+      ...[serverEnd.interfaceId, REQUEST],
+      ...[serverEnd.interfaceId, REQUEST],
+    ]);
+    expect(multicastRequestId(serverEnd.interfaceId)).toBe(REQUEST);
+    expect(interfaceIdOf(REQUEST)).toBe(serverEnd.interfaceId);
+    expect([REQUEST, serverEnd.interfaceId].map(isMulticastRequestId)).toEqual([true, false]);
+    expect(isOwnedBy("server", interfaceIdOf(REQUEST))).toBe(true);
+  });
+
+  it("sends to groups with them, before all else, at a server", () => {
+    const tunnel = serverWith();
+    expect(ofGroups(tunnel)).toEqual(["out 29 allow ::/0 > ff00::/8 198.51.100.1>192.0.2.7"]);
+    expect(requestsOf(tunnel)).toEqual([[REQUEST]]);
+  });
+
+  it("sends nothing to groups where nothing is sent", () => {
+    for (const change of [{ sending: "probes-only" }, { remote: undefined }] as const) {
+      const tunnel = serverWith({ ...serverEnd, ...change });
+      expect(ofGroups(tunnel)[0]).toMatch(/^out 29 block ::\/0 > ff00::\/8/);
+    }
+  });
+
+  it("is needed by a home for groups wider than the link; those of the link come with any", () => {
+    const without = homeWith();
+    expect(ofGroups(without)).toEqual([
+      "in 8 allow fe80::5/128 > ff02::/16 0.0.0.0>0.0.0.0",
+      "in 28 allow ::/0 > ff02::/16 0.0.0.0>0.0.0.0",
+      "in 9 block fe80::5/128 > ff00::/8",
+      "in 29 block ::/0 > ff00::/8",
+      "forward 29 block ::/0 > ff00::/8",
+    ]);
+    const having = homeWith(negotiated(0x2002, "inbound"));
+    expect(ofGroups(having)).toEqual([
+      "in 8 allow fe80::5/128 > ff02::/16 0.0.0.0>0.0.0.0",
+      "in 28 allow ::/0 > ff02::/16 0.0.0.0>0.0.0.0",
+      "in 9 allow fe80::5/128 > ff00::/8 0.0.0.0>0.0.0.0",
+      "in 29 allow ::/0 > ff00::/8 0.0.0.0>0.0.0.0",
+      "forward 29 allow ::/0 > ff00::/8 0.0.0.0>0.0.0.0",
+    ]);
+    const request = multicastRequestId(homeEnd.interfaceId);
+    expect(requestsOf(having)).toEqual([[0], [0], [request], [request], [request]]);
+  });
+
+  it("moves both states that send, each above its own numbers, before the policies", () => {
+    const before = serverWith();
+    const after = serverWith({ ...serverEnd, remote: { address: newHome, port: 4500 } });
+    const { outbound, multicast } = before;
+    if (outbound === undefined || multicast === undefined) throw new Error("both are there");
+    const present = [standing(multicast, { sent: 20 }), standing(outbound, { sent: 10 })];
+    expect(succeededStates(before, after)).toEqual([outbound, multicast]);
+    const steps = planMove(before, after, present);
+    const added = steps.flatMap((step) => (step.kind === "add-state" ? [step.state] : []));
+    expect(added.map(({ spi, replay }) => [spi, replay?.sent])).toEqual([
+      [0x2001, 10 + SEQUENCE_SKIP],
+      [0x2002, 20 + SEQUENCE_SKIP],
+    ]);
+    expect(kinds(steps)).toEqual([
+      ...["add-state", "add-state", "update-policy", "update-policy"],
+      ...["delete-state", "delete-state"],
+    ]);
+  });
+
+  it("stands as it is when it is adopted, and nothing is done", () => {
+    const wanted = serverWith();
+    const { outbound, multicast, negotiated: inbound = [], policies } = wanted;
+    const states = [outbound, multicast, ...inbound].flatMap((state) =>
+      state === undefined ? [] : [standing(state)],
+    );
+    expect(planXfrm({ states, policies }, [wanted])).toEqual([]);
   });
 });
