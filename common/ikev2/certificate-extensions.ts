@@ -54,8 +54,24 @@ export interface CertificateUse {
   readonly maximumPathLength: number;
 }
 
-/** `certificate` is DER. Throws `MalformedError` `certificate`. */
+const USELESS: CertificateUse = {
+  isUnderstood: false,
+  mayAuthenticate: false,
+  mayCertify: false,
+  maximumPathLength: 0,
+};
+
+/** `certificate` is DER. One whose extensions cannot be read is of no use. */
 export function useOf(certificate: Uint8Array): CertificateUse {
+  try {
+    return readUse(certificate);
+  } catch (error) {
+    if (error instanceof MalformedError) return USELESS;
+    throw error;
+  }
+}
+
+function readUse(certificate: Uint8Array): CertificateUse {
   const extensions = extensionsOf(certificate);
   const valueAt = (id: string) => extensions.find((extension) => extension.id === id)?.value;
   const usage = valueAt(Extension.keyUsage);

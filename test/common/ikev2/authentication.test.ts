@@ -12,7 +12,9 @@ import {
 } from "../../../common/ikev2/authentication.ts";
 import { identificationOf } from "../../../common/ikev2/identity.ts";
 import { findPayload } from "../../../common/ikev2/wire/message.ts";
+import type { Certificate } from "../../../common/ikev2/wire/payloads/certificate.ts";
 import { hex } from "../../support/hex.ts";
+import { rules } from "./vectors/certificates-with-rules.ts";
 import { charonSessions, initialExchange, openMessage } from "./vectors/charon.ts";
 import { pki } from "./vectors/pki.ts";
 
@@ -192,4 +194,65 @@ describe("a proof", () => {
       expect(distrust(known(pki.ecdsaKey), proof)).toBe("wrong-signature");
     },
   );
+
+  /** `openssl verify` says the same of them, but for the two that RFC 4945 sections 5.1.3.2 and 5.1.3.12 speak of. */
+  describe("with certificates that say what they are for", () => {
+    const trust: Trust = { kind: "authorities", authorities: [new X509Certificate(rules.root)] };
+
+    test.each([
+      { name: "signs, for IPsec", chain: [rules.signs] },
+      {
+        name: "is below an authority that may have none below it",
+        chain: [rules.ofShort, rules.short],
+      },
+    ])("holds with one that $name", ({ chain }) => {
+      expect(distrust(trust, prove(certified(...chain)))).toBeUndefined();
+    });
+
+    test.each([
+      {
+        name: "an authority for other names",
+        chain: [rules.ofNamed, rules.named],
+        reason: "certificate-not-for-this",
+      },
+      {
+        name: "an authority below one that may have none below it",
+        chain: [rules.ofSub, rules.sub, rules.short],
+        reason: "certificate-not-trusted",
+      },
+      {
+        name: "something critical that is not understood",
+        chain: [rules.unknown],
+        reason: "certificate-not-for-this",
+      },
+      {
+        name: "a key that may not sign",
+        chain: [rules.encipher],
+        reason: "certificate-not-for-this",
+      },
+      {
+        name: "a key for electronic mail only",
+        chain: [rules.mail],
+        reason: "certificate-not-for-this",
+      },
+      {
+        name: "an authority that may not sign certificates",
+        chain: [rules.ofNoCertSign, rules.noCertSign],
+        reason: "certificate-not-trusted",
+      },
+    ] as const)("does not hold with $name", ({ chain, reason }) => {
+      expect(distrust(trust, prove(certified(...chain)))).toBe(reason);
+    });
+  });
+
+  it("does not hold with a certificate any octet of which is changed", () => {
+    const trust: Trust = { kind: "authorities", authorities: [new X509Certificate(rules.root)] };
+    const good = prove(certified(rules.ofShort, rules.short));
+    const [{ encoding, data }, above] = good.certificates as [Certificate, Certificate];
+    for (let at = 0; at < data.length; at++) {
+      const changed = data.map((octet, index) => (index === at ? octet ^ 0x01 : octet));
+      const certificates = [{ encoding, data: changed }, above];
+      expect(distrust(trust, { ...good, certificates })).toBeDefined();
+    }
+  });
 });
