@@ -15,6 +15,8 @@ export default defineConfig({
         test: {
           name: "unit",
           include: ["test/{common,client,server}/**/*.test.ts", "test/*.test.ts"],
+          // They wait for nothing but a processor.
+          testTimeout: minutes(0.5),
         },
       },
       {

@@ -262,12 +262,26 @@ export class IkeInitiator {
         case "unlisten":
           this.#bySpi.delete(effect.spi);
           break;
+        case "child-outbound":
+          if (!this.#isFollowed(id)) this.#effects.push({ kind: "session", id, effect });
+          break;
         default:
-          this.#effects.push({ kind: "session", id, effect });
+          this.#effects.push({ kind: "session", id, effect: this.#asFollowed(id, effect) });
           this.#note(id, effect, now);
       }
     }
     if (session.isClosed) this.#ended(id, now);
+  }
+
+  /** Another is in use that was begun after it. */
+  #isFollowed(id: AttemptId): boolean {
+    return id < (this.#inUse ?? 0);
+  }
+
+  /** What a session on its way out still makes is not sent with. */
+  #asFollowed(id: AttemptId, effect: SessionEffect): SessionEffect {
+    const isLate = effect.kind === "child-created" && this.#isFollowed(id);
+    return isLate ? { ...effect, outbound: "deferred" } : effect;
   }
 
   #note(id: AttemptId, effect: SessionEffect, now: Instant): void {

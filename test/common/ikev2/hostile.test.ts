@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it, test } from "vitest";
+import { EVERYTHING, narrow } from "../../../common/ikev2/selectors.ts";
 import { encodePayloadChain } from "../../../common/ikev2/wire/payload-chain.ts";
 import { parseIpv4 } from "../../../common/ip/address.ts";
 import { hex } from "../../support/hex.ts";
@@ -283,5 +284,55 @@ describe("a gateway", () => {
     expect(answers(600, 0)).toBe(500);
     expect(answers(10, 2)).toBe(1);
     expect(answers(600, 1_002)).toBe(500);
+  });
+});
+
+describe("a home that means harm, and has proven who it is", () => {
+  it("has four sessions at most, the newest ones", () => {
+    const gateway = gatewayWith();
+    const begins = (seed: number) => {
+      const network = new Network({ seed, gateway, home: { initialContact: false } });
+      network.now = at(100 * seed);
+      network.carriesPackets = false;
+      return network.start().run(90);
+    };
+    const networks = Array.from({ length: 12 }, (_, index) => begins(index + 1));
+    expect(networks.map(({ established }) => established.home)).toEqual(Array(12).fill(1));
+    expect(gateway.sessionCount).toBe(4);
+  });
+
+  it("is not believed for longer because it moves and never answers, RFC 4478", () => {
+    const network = new Network({ policy: { authLifetime: 100 } });
+    network.carriesPackets = false;
+    network.start().run(1_000);
+    network.fault = ({ from }) => (from === "home" ? [] : undefined);
+    const addresses = ["192.0.2.8", "192.0.2.9"].map(parseIpv4);
+    for (let move = 0; move < 8; move++) {
+      const address = addresses[move % 2] ?? HOME.address;
+      network.tellGateway({ kind: "moved", path: { remote: { ...HOME, address } } });
+      network.run(25_000);
+    }
+    expect(network.established.gateway).toBe(0);
+    expect(network.gateway.sessionCount).toBe(0);
+  });
+
+  it("ends in time although a question to it is not answered yet", () => {
+    const network = new Network({ policy: { authLifetime: 100 } });
+    network.carriesPackets = false;
+    network.start().run(90_000);
+    // The home goes its own ways: it has authenticated anew, and that is not what is looked at.
+    network.fault = ({ from }) => (from === "home" ? [] : undefined);
+    network.run(75_000);
+    network.tellGateway({ kind: "probe" });
+    network.run(26_000);
+    expect(network.established.gateway).toBe(0);
+  });
+
+  it("cannot have more selectors told back to it than fit a message", () => {
+    const asked = Array.from({ length: 250 }, (_, protocol) => ({
+      ...EVERYTHING,
+      protocol: protocol + 1,
+    }));
+    expect(narrow(asked, [EVERYTHING])).toEqual(asked.slice(0, 64));
   });
 });
