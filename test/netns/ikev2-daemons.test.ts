@@ -9,8 +9,16 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { canUseNamespaces } from "../support/namespace.ts";
 import { PingStream } from "../support/ping-stream.ts";
+import { RawSender } from "../support/raw-sender.ts";
 import { Transfer } from "../support/transfer.ts";
-import { daemonsAreBuilt, FAR, homeIn, type LabHome, TunnelLab } from "../support/tunnel-lab.ts";
+import {
+  daemonsAreBuilt,
+  FAR,
+  homeIn,
+  type LabHome,
+  SERVER,
+  TunnelLab,
+} from "../support/tunnel-lab.ts";
 
 /** Each pair of SAs lasts for so many packets: with 50 a second, some are renewed while we look. */
 const REKEY_PACKETS = 100;
@@ -198,6 +206,24 @@ describe.skipIf(!canUseNamespaces() || !daemonsAreBuilt())("homes with keys by I
     expect(keys).toMatchObject({ state: "none", associations: [] });
     const status = homeIn(await lab.server.status(), "mallory");
     expect(status).toMatchObject({ state: { kind: "never-heard" }, keys: { state: "none" } });
+  });
+
+  it("are served on when somebody asks from port 0, where nobody can be answered", async () => {
+    const stranger = await RawSender.start(lab.stranger);
+    const ofUnknownSa = `${"11".repeat(16)}00202508000000000000001c`; // an INFORMATIONAL request, 28 octets
+    const header = (port: number, length: number) =>
+      `0000${[port, 8 + length, 0].map((field) => field.toString(16).padStart(4, "0")).join("")}`;
+    for (const [port, marker] of [
+      [500, ""],
+      [4500, "00000000"],
+    ] as const) {
+      const octets = marker + ofUnknownSa;
+      const hex = header(port, octets.length / 2) + octets;
+      await stranger.send({ kind: "udp-header", hex, to: SERVER });
+    }
+    const { pid } = await lab.server.status();
+    expect(pid).toBe(lab.server.running.pid);
+    await lab.home("alice").reachesFar();
   });
 
   it("are let go by a reload without them; the others notice nothing", async () => {

@@ -10,6 +10,8 @@ import { AddressFamily, createSocket, Protocol } from "raw-socket";
 
 export type RawPacket =
   | { readonly kind: "esp"; readonly hex: string; readonly to: string }
+  /** UDP with the header as told, so that it may come from any port, such as 0. */
+  | { readonly kind: "udp-header"; readonly hex: string; readonly to: string }
   /** From port 4500 to port 4500. */
   | { readonly kind: "udp"; readonly hex: string; readonly to: string }
   /** To a link-local address with its interface, `fe80::5%ht0`. */
@@ -20,7 +22,7 @@ export type RawPacket =
       readonly hopLimit: number;
     };
 
-const ESP = 50;
+const PROTOCOLS = { esp: 50, "udp-header": 17, icmpv6: Protocol.ICMPv6 } as const;
 const PORT = 4500;
 const IPPROTO_IPV6 = 41;
 const IPV6_UNICAST_HOPS = 16;
@@ -41,7 +43,7 @@ async function send(packet: RawPacket): Promise<void> {
   }
   const isIpv6 = packet.kind === "icmpv6";
   const socket = createSocket({
-    protocol: isIpv6 ? Protocol.ICMPv6 : ESP,
+    protocol: PROTOCOLS[packet.kind],
     addressFamily: isIpv6 ? AddressFamily.IPv6 : AddressFamily.IPv4,
   });
   if (isIpv6) {
