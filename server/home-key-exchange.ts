@@ -418,6 +418,8 @@ export class HomeKeyExchange {
   #follow({ entry, fingerprint }: Proven, effect: SessionEffect): void {
     const { keyed, log } = this.#parts;
     const { name } = entry.home.config;
+    // A session may outlive its home for a while; another may be called so by then.
+    if (this.#homes.get(name) !== entry) return;
     switch (effect.kind) {
       case "child-created": {
         const { inbound, remoteSelectors } = effect.child;
