@@ -1,9 +1,11 @@
 /** A server that begins anew and finds SAs in the kernel: with whom it goes on, until when, and what it tells the homes. */
 
 import { beforeEach, describe, expect, it } from "vitest";
+import type { IkeMessage } from "../../common/adapters/ike-transport.ts";
 import { DEFAULT_SETTINGS } from "../../common/ikev2/default-settings.ts";
 import { invalidSpiIn } from "../../common/ikev2/exchanges/informational.ts";
 import { identificationOf } from "../../common/ikev2/identity.ts";
+import { IkeInitiator, type InitiatorEffect } from "../../common/ikev2/ike-initiator.ts";
 import { decodeIkeHeader } from "../../common/ikev2/wire/header.ts";
 import { parseIpv4, parseIpv6, parseIpv6Prefix } from "../../common/ip/address.ts";
 import { silentLog } from "../../common/runtime/log.ts";
@@ -12,8 +14,11 @@ import type { TunnelName } from "../../common/tunnel/tunnel.ts";
 import { homeFingerprint } from "../../server/home-fingerprint.ts";
 import { HomeKeyExchange, type KeyedHome } from "../../server/home-key-exchange.ts";
 import { type AssociationEntry, proofOf } from "../../server/state/association-entry.ts";
+import { seeded } from "../common/ikev2/support/network.ts";
 import { VirtualClock } from "../support/virtual-clock.ts";
 
+const SERVER = parseIpv4("198.51.100.1");
+const HOME = parseIpv4("192.0.2.7");
 const alice = "alice" as TunnelName;
 const KEYS = Uint8Array.of(1, 2, 3, 4);
 const STANDING: StandingAssociations = { inbound: 0x1001, outbound: 0x2002, keys: KEYS };
@@ -209,5 +214,83 @@ describe("a server that begins anew", () => {
     const isInherited = mayHave && isRemembered;
     expect(kernel.spis).toEqual(isInherited ? [STANDING.inbound, inbound] : [STANDING.inbound]);
     expect(memory.get(alice)?.pairs.at(-1)?.multicast).toBe(isInherited ? "outbound" : undefined);
+  });
+});
+
+describe("a home that is let go by a reload", () => {
+  it("gives its tunnel, or another's of its name, no more keys, whatever it still negotiates", () => {
+    const clock = new VirtualClock();
+    const calls: string[] = [];
+    const toHome: IkeMessage[] = [];
+    const kernel = new Kernel();
+    kernel.addAssociations = () => calls.push("add");
+    kernel.useAssociations = () => calls.push("use");
+    let spi = 0x3000;
+    const exchange = new HomeKeyExchange({
+      address: SERVER,
+      identity: identificationOf("server.example"),
+      authLifetime: undefined,
+      dns: [],
+      multicast: false,
+      settings: DEFAULT_SETTINGS,
+      ports: { random: seeded(7), allocateSpi: () => spi++ },
+      clock,
+      keyed: kernel,
+      send: (message) => toHome.push(message),
+      sendKeepalive: () => undefined,
+      onKeyed: () => undefined,
+      onSource: () => undefined,
+      memory: {
+        recall: () => undefined,
+        remember: () => undefined,
+        retain: () => undefined,
+        flush: () => undefined,
+      },
+      endpointOf: () => undefined,
+      log: silentLog(),
+    });
+    const home = new IkeInitiator(
+      {
+        identity: identificationOf("alice.example"),
+        peerIdentity: identificationOf("server.example"),
+        credential: SECRET,
+        trust: SECRET,
+        link: { interfaceId: Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 0xc), fallback: false },
+        initialContact: true,
+      },
+      DEFAULT_SETTINGS,
+      { random: seeded(3), allocateSpi: () => spi++ },
+    );
+    const toServer = (effects: readonly InitiatorEffect[]): void => {
+      for (const effect of effects) {
+        if (effect.kind !== "send") continue;
+        const { message, encapsulated, path } = effect;
+        exchange.receive({ message, remote: path.local, encapsulated });
+      }
+    };
+    const talk = (): void => {
+      for (let next = toHome.shift(); next !== undefined; next = toHome.shift()) {
+        const port = next.encapsulated ? 4500 : 500;
+        const path = { local: { address: HOME, port }, remote: { address: SERVER, port } };
+        const { message, encapsulated } = next;
+        const input = { kind: "message", message, path, encapsulated, wallTime: 0 } as const;
+        toServer(home.handle(input, clock.now()));
+      }
+    };
+    exchange.retain([homeWith()]);
+    exchange.serve([homeWith()]);
+    const path = { local: { address: HOME, port: 500 }, remote: { address: SERVER, port: 500 } };
+    toServer(home.handle({ kind: "start", path }, clock.now()));
+    talk();
+    expect(calls).toContain("add");
+    calls.length = 0;
+    // Its rekey is under way, in either direction, when it has to go; somebody else has its name now.
+    for (let old = 0x3000; old < 0x3008; old++) exchange.rekey(alice, old);
+    expect(toHome).toHaveLength(1);
+    exchange.retain([homeWith({ identity: "mallory.example" })]);
+    exchange.serve([homeWith({ identity: "mallory.example" })]);
+    talk();
+    expect(calls).toEqual([]);
+    expect(exchange.statusOf(alice)).toMatchObject({ state: "none", associations: [] });
   });
 });
