@@ -18,7 +18,13 @@ import {
 } from "../control/protocol.ts";
 import { MalformedError } from "../errors.ts";
 import type { Task } from "../runtime/tasks.ts";
-import { codeOf, connectUnix, listenUnix, systemError } from "./unix-listener.ts";
+import {
+  codeOf,
+  connectUnix,
+  listenUnix,
+  makeSocketDirectory,
+  systemError,
+} from "./unix-listener.ts";
 import { writePieces } from "./write-pieces.ts";
 
 const MOST_CONNECTIONS = 16;
@@ -51,8 +57,8 @@ export interface ControlServer {
 }
 
 /**
- * Listens at `path`. A socket left over is replaced, one that answers is not. Throws `SystemError`:
- * `EADDRINUSE` when another instance runs, `ENOENT` when the directory is missing.
+ * Listens at `path`, whose directory is made if need be. A socket left over is replaced, one that answers is not. Throws
+ * `SystemError`, such as `EADDRINUSE` when another instance runs.
  */
 export async function serveControl(path: string, handler: ControlHandler): Promise<ControlServer> {
   const connections = new Set<Socket>();
@@ -66,7 +72,7 @@ export async function serveControl(path: string, handler: ControlHandler): Promi
       converse(socket, handler);
     }
   });
-  await listenUnix(server, path, `listen on the control socket ${path}`);
+  await listenUnix(server, path, operationAt(path));
   return {
     close: () =>
       new Promise((resolve) => {
@@ -76,10 +82,15 @@ export async function serveControl(path: string, handler: ControlHandler): Promi
   };
 }
 
+function operationAt(path: string): string {
+  return `listen on the control socket ${path}`;
+}
+
 /** The control socket as a part of a daemon. */
 export function controlTask(path: string, handler: ControlHandler): Task {
   return {
     name: "control",
+    prepare: () => makeSocketDirectory(path, operationAt(path)),
     async run(signal, ready) {
       const server = await serveControl(path, handler);
       ready();

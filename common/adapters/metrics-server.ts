@@ -8,7 +8,7 @@ import type { MetricsListen } from "../config/metrics.ts";
 import { METRICS_CONTENT_TYPE } from "../metrics/page.ts";
 import type { Logger } from "../runtime/log.ts";
 import { type Task, untilAborted } from "../runtime/tasks.ts";
-import { codeOf, listenUnix, systemError } from "./unix-listener.ts";
+import { codeOf, listenUnix, makeSocketDirectory, systemError } from "./unix-listener.ts";
 import { writePieces } from "./write-pieces.ts";
 
 const PATH = "/metrics";
@@ -70,6 +70,9 @@ export async function serveMetrics(
 export function metricsTask(listen: MetricsListen, source: MetricsSource, log: Logger): Task {
   return {
     name: "metrics",
+    prepare: () => {
+      if (listen.kind === "unix") makeSocketDirectory(listen.path, operationAt(listen));
+    },
     async run(signal, ready) {
       const failed = (err: unknown) => log.error({ err }, "cannot make the metrics");
       const server = await serveMetrics(listen, source, failed);
@@ -79,6 +82,10 @@ export function metricsTask(listen: MetricsListen, source: MetricsSource, log: L
       await server.close();
     },
   };
+}
+
+function operationAt(listen: MetricsListen): string {
+  return `serve metrics at ${describeListen(listen)}`;
 }
 
 function describeListen(listen: MetricsListen): string {
@@ -128,7 +135,7 @@ async function tell(
 }
 
 async function listenAt(server: Server, listen: MetricsListen): Promise<MetricsListen> {
-  const operation = `serve metrics at ${describeListen(listen)}`;
+  const operation = operationAt(listen);
   if (listen.kind === "unix") {
     await listenUnix(server, listen.path, operation);
     return listen;

@@ -1,18 +1,21 @@
 /** Listening on a Unix stream socket that is for its owner and group only. */
 
-import { chmodSync, type Stats, statSync, unlinkSync } from "node:fs";
+import { chmodSync, mkdirSync, type Stats, statSync, unlinkSync } from "node:fs";
 import { createConnection, type Server, type Socket } from "node:net";
 import { dirname } from "node:path";
 import { SystemError } from "../errors.ts";
 
 /** Owner and group may talk to us, the world may not. */
 const SOCKET_MODE = 0o660;
+/** Of a directory that we make: the group has to get to the socket. */
+const DIRECTORY_MODE = 0o750;
 
 /**
  * Lets `server` listen at `path`. A socket left over is replaced, one that answers is not. Throws `SystemError`
- * with `operation`: `EADDRINUSE` when another instance runs, `ENOENT` when the directory is missing.
+ * with `operation`, such as `EADDRINUSE` when another instance runs.
  */
 export async function listenUnix(server: Server, path: string, operation: string): Promise<void> {
+  makeSocketDirectory(path, operation);
   await clearPath(path, operation);
   try {
     await new Promise<void>((resolve, reject) => {
@@ -33,18 +36,30 @@ export async function listenUnix(server: Server, path: string, operation: string
   server.on("error", () => undefined);
 }
 
+/**
+ * Makes the directory of the socket at `path`, as systemd's RuntimeDirectory= would. One that is there stays as it is.
+ * Throws `SystemError` with `operation`.
+ */
+export function makeSocketDirectory(path: string, operation: string): void {
+  const directory = dirname(path);
+  try {
+    makeDirectory(directory);
+  } catch (cause) {
+    const hint = `cannot make its directory: run as root, or first mkdir -p ${directory}`;
+    throw systemError(operation, codeOf(cause), cause, hint);
+  }
+}
+
+/** Not by `recursive`, with which Node 20 never ends where a parent that is there says ENOENT, as /proc does. */
+function makeDirectory(directory: string): void {
+  if (statSync(directory, { throwIfNoEntry: false })?.isDirectory() === true) return;
+  const parent = dirname(directory);
+  if (parent !== directory) makeDirectory(parent);
+  mkdirSync(directory, DIRECTORY_MODE);
+}
+
 /** Removes what a dead daemon left at `path`. Only a socket is ever removed. */
 async function clearPath(path: string, operation: string): Promise<void> {
-  const directory = dirname(path);
-  // bind(2) would say ENOENT, but libuv makes EACCES of it.
-  if (statOf(directory, operation) === undefined) {
-    throw systemError(
-      operation,
-      "ENOENT",
-      undefined,
-      `first make its directory: mkdir ${directory}`,
-    );
-  }
   const found = statOf(path, operation);
   if (found === undefined) return;
   if (!found.isSocket()) {

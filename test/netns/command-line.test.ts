@@ -227,17 +227,17 @@ describe.skipIf(skipped)("when something is missing", () => {
     await chmod(file, 0o600);
   });
 
-  it("with a control socket whose directory is missing, each says so", async () => {
+  it("with a control socket whose directory cannot be made, each says so", async () => {
     for (const daemon of daemons()) {
       const config = join(directory, "socketless.toml");
       const text = await readFile(daemon.config, "utf8");
       const moved = text.replace(
         /^control-socket = .*$/m,
-        'control-socket = "/nowhere/at/all.sock"',
+        'control-socket = "/proc/nowhere/at/all.sock"',
       );
       await writeFile(config, moved, { mode: 0o600 });
       await chmod(config, 0o600);
-      const says = /control socket \/nowhere\/at\/all\.sock: ENOENT/;
+      const says = /control socket \/proc\/nowhere\/at\/all\.sock: ENOENT/;
       await expectRefusal({ ...daemon, config }, { status: 1, says });
     }
   });

@@ -190,12 +190,18 @@ describe("the socket", () => {
     await expect(serveControl(path, () => done(1))).rejects.toMatchObject({ code: "EEXIST" });
   });
 
-  it("needs its directory", async () => {
-    const missing = join(directory, "run", "control.sock");
-    await expect(serveControl(missing, () => done(1))).rejects.toMatchObject({
-      code: "ENOENT",
-      hint: expect.stringContaining("mkdir"),
-    });
+  it("makes its directory, for its owner and group", async () => {
+    const server = await serveControl(join(directory, "run", "ht", "a.sock"), () => done(1));
+    expect(statSync(join(directory, "run", "ht")).mode & 0o777).toBe(0o750);
+    await server.close();
+  });
+
+  it("says so when its directory cannot be made", async () => {
+    const impossible = "/proc/nowhere/at/all.sock";
+    const refusal = { code: "ENOENT", hint: expect.stringContaining("mkdir") };
+    await expect(serveControl(impossible, () => done(1))).rejects.toMatchObject(refusal);
+    const { prepare } = controlTask(impossible, () => done(1));
+    expect(prepare).toThrow(/cannot listen on the control socket .* mkdir -p /);
   });
 
   it("that may not be used is said to be so", async ({ skip }) => {
