@@ -16,6 +16,12 @@ export function runCommand(): Command {
         load: () => loadConfig(file),
         assembly: () => import("../assemble.ts"),
         facts: ({ server }) => ({ version: VERSION, server }),
+        // A terminal that is closed sends it too, and would take the tunnel down.
+        prepare: ({ log }) => {
+          process.on("SIGHUP", () => {
+            log.warn("SIGHUP is ignored: a changed configuration needs a restart");
+          });
+        },
       }),
     );
 }

@@ -37,7 +37,7 @@ export function openLog(config: LogConfig, output: LogOutput = {}): Logger {
   const { NO_COLOR } = process.env;
   const terminal = output.terminal ?? process.stderr.isTTY === true;
   const pretty = isPretty(config.format, terminal);
-  const stream = output.stream ?? destination({ dest: STANDARD_ERROR, sync: true });
+  const stream = output.stream ?? standardError();
   const options = {
     level: config.level,
     base: null,
@@ -53,6 +53,17 @@ export function openLog(config: LogConfig, output: LogOutput = {}): Logger {
     options,
     pretty ? prettyOn(stream, output.colour ?? (terminal && !NO_COLOR)) : stream,
   );
+}
+
+/** Whoever closes the terminal loses the log, not the daemon. */
+function standardError(): DestinationStream {
+  const stream = destination({ dest: STANDARD_ERROR, sync: true });
+  let isGone = false;
+  stream.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code !== "EIO") throw error;
+    isGone = true;
+  });
+  return { write: (line) => void (isGone || stream.write(line)) };
 }
 
 /** For what nobody should hear of. */
