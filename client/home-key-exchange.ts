@@ -13,6 +13,7 @@ import {
   type NegotiatedPair,
 } from "../common/control/key-status.ts";
 import { SUCCESSION_MS } from "../common/ikev2/default-settings.ts";
+import { formatIdentification } from "../common/ikev2/identity.ts";
 import {
   type AttemptId,
   IkeInitiator,
@@ -39,6 +40,7 @@ import {
   type TunnelName,
   UDP_ENCAPSULATION_PORT,
 } from "../common/tunnel/tunnel.ts";
+import { describeChildRefusal, describeClose } from "./key-problem.ts";
 
 /** The server is not asked more often whether it is there. */
 const PROBE_SPACING_MS = 5_000;
@@ -227,12 +229,12 @@ export class HomeKeyExchange {
       case "child-refused":
         if (effect.rekeyed === undefined && id === this.#keyedBy)
           this.#multicastWasRefused(effect.notifyType);
-        else
-          this.#tellProblem(`the server refuses keys for ESP: notification ${effect.notifyType}`);
+        else this.#tellProblem(describeChildRefusal(effect.notifyType, this.#identity));
         break;
       case "closed":
         this.#established.delete(id);
-        if (!isWanted(effect.reason)) this.#tellProblem(describeReason(effect.reason));
+        if (!isWanted(effect.reason))
+          this.#tellProblem(describeClose(effect.reason, this.#identity));
         break;
       case "hint":
       case "dropped":
@@ -258,6 +260,10 @@ export class HomeKeyExchange {
       "the server gives no SA for multicast",
     );
     this.#multicastRefused = true;
+  }
+
+  get #identity(): string {
+    return formatIdentification(this.#parts.options.identity);
   }
 
   #removeLater(spi: number): void {
@@ -291,24 +297,4 @@ export class HomeKeyExchange {
 
 function isWanted({ kind }: CloseReason): boolean {
   return kind === "asked" || kind === "lost-by-peer";
-}
-
-function describeReason(reason: CloseReason): string {
-  switch (reason.kind) {
-    case "timeout":
-    case "half-open":
-      return "the server does not answer IKE";
-    case "refused":
-      return `the server refuses: notification ${reason.notifyType}`;
-    case "not-authentic":
-      return `the server is not who it should be: ${reason.why}`;
-    case "protocol-error":
-      return `the server breaks the protocol: ${reason.code}`;
-    case "by-peer":
-      return "the server closed the IKE SA";
-    case "asked":
-    case "lost-by-peer":
-    case "abandoned":
-      return "closed";
-  }
 }
