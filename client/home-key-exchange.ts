@@ -71,6 +71,8 @@ export interface KeyExchangeListeners {
   readonly onAssigned: (assignment: Assignment) => void;
   /** There are keys where there were none, or others of a new IKE SA. */
   readonly onKeyed: () => void;
+  /** The last keys are gone. */
+  readonly onUnkeyed: () => void;
 }
 
 export class HomeKeyExchange {
@@ -277,8 +279,10 @@ export class HomeKeyExchange {
 
   #remove(spi: number): void {
     this.#parts.keyed.removeAssociations(this.#parts.tunnel, spi);
-    this.#associations.delete(spi);
-    if (this.#associations.size === 0) this.#since = this.#parts.clock.wall();
+    const wasKnown = this.#associations.delete(spi);
+    if (!wasKnown || this.#associations.size > 0) return;
+    this.#since = this.#parts.clock.wall();
+    this.#listeners?.onUnkeyed();
   }
 
   #keyed(): void {

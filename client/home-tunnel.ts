@@ -134,6 +134,7 @@ export class HomeTunnel {
     this.#parts.keyExchange?.listen({
       onAssigned: (assignment) => this.#assigned(assignment),
       onKeyed: () => this.#keyed(),
+      onUnkeyed: () => this.#driver.feed({ kind: "cut" }),
     });
     this.#openNeighbors();
     this.#isRouter = this.#parts.isRouter();
@@ -370,7 +371,11 @@ export class HomeTunnel {
       }
       case "lost":
         this.#losses += 1;
-        this.#tellUnanswered("the server answers no more, announcing again");
+        this.#tellUnanswered(
+          this.#parts.keyExchange?.status().state === "none"
+            ? "no keys are left, announcing again"
+            : "the server answers no more, announcing again",
+        );
         break;
     }
   }

@@ -50,6 +50,8 @@ export type AnnouncerInput =
   | { readonly kind: "answer" }
   /** The user or a hook asks to be announced again, whatever we believe. */
   | { readonly kind: "announce" }
+  /** The way into the tunnel is gone, such as when no keys are left: no silence needs to be waited out. */
+  | { readonly kind: "cut" }
   /** Any authentic packet came out of the tunnel. Spares a liveness solicitation; confirms nothing. */
   | { readonly kind: "heard" };
 
@@ -60,7 +62,7 @@ export type AnnouncerEffect =
   | { readonly kind: "solicit" }
   /** The server knows the address. Once per announcing; `elapsedMs` since the change that started it. */
   | { readonly kind: "confirmed"; readonly address: Ipv4Address; readonly elapsedMs: number }
-  /** The server, once confirmed, answers no more. Announcing starts again. */
+  /** The server, once confirmed, answers no more, or cannot. Announcing starts again. */
   | { readonly kind: "lost" };
 
 /** For status. `lastElapsedMs` is the latest confirmation's, absent before the first. */
@@ -156,6 +158,8 @@ export class Announcer {
         if (phase.kind === "announcing") return this.#confirm(phase, now);
         this.#rest(now);
         return [];
+      case "cut":
+        return phase.kind === "confirmed" ? this.#lose(phase, now) : [];
       case "heard":
         this.#rest(now);
         return [];
@@ -226,10 +230,14 @@ export class Announcer {
       this.#livenessIntervalMs > 0 ? later(now, this.#livenessIntervalMs) : undefined;
   }
 
+  #lose({ address }: Confirmed, now: Instant): AnnouncerEffect[] {
+    return [{ kind: "lost" }, ...this.#announce(address, now)];
+  }
+
   #checkLiveness(phase: Confirmed, now: Instant): AnnouncerEffect[] {
     if (phase.nextCheck === undefined || now < phase.nextCheck) return [];
     if (phase.unanswered > LIVENESS_RETRIES) {
-      return [{ kind: "lost" }, ...this.#announce(phase.address, now)];
+      return this.#lose(phase, now);
     }
     phase.unanswered += 1;
     phase.nextCheck = later(now, retryAfter(phase.unanswered));

@@ -199,6 +199,17 @@ describe("once confirmed", () => {
     expect(fired.at(-1)).toEqual([12_520, advertise(HOME)]);
   });
 
+  it("a tunnel that is cut is lost at once, and announced until the server answers again", () => {
+    const announcer = confirmed();
+    expect(announcer.handle({ kind: "cut" }, at(5_000))).toEqual([
+      { kind: "lost" },
+      advertise(HOME),
+      SOLICIT,
+    ]);
+    expect(announcer.state.kind).toBe("announcing");
+    expect(announcer.handle({ kind: "cut" }, at(5_001))).toEqual([]);
+  });
+
   it("a lost tunnel is confirmed anew, with the time since it was found lost", () => {
     const announcer = confirmed({ livenessIntervalMs: 10_000 });
     runUntil(announcer, 11_520);
