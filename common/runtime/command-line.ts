@@ -7,7 +7,7 @@ import type { Reading } from "../control/describe.ts";
 import type { ControlReply } from "../control/protocol.ts";
 import { type Finding, formatFindings, isFit } from "../doctor/finding.ts";
 import { ConfigError, MalformedError, SystemError } from "../errors.ts";
-import { COLOURED, PLAIN } from "../text/style.ts";
+import { COLOURED, PLAIN, widthOf } from "../text/style.ts";
 import { VERSION } from "../version.ts";
 
 export const ExitStatus = { ok: 0, failure: 1, mistake: 2, absent: 3 } as const;
@@ -170,17 +170,33 @@ export async function showStatus<Status>(
       if (first || !(error instanceof DaemonAbsentError)) throw error;
       return options.json === true ? "" : `${style.bad(error.message)}\n`;
     });
-    process.stdout.write(redraw ? HOME_AND_CLEAR + fitted(text) : (first ? "" : separator) + text);
+    process.stdout.write(
+      redraw ? HOME_AND_CLEAR + fitted(text, process.stdout) : (first ? "" : separator) + text,
+    );
   });
 }
 
-/** A screenful: what does not fit is said, not scrolled away. */
-function fitted(text: string): string {
-  const rows = (process.stdout.rows ?? Number.POSITIVE_INFINITY) - 1;
+/** A screenful: what does not fit is said, not scrolled away. A terminal breaks lines that are wider than it is. */
+export function fitted(
+  text: string,
+  { rows = Number.POSITIVE_INFINITY, columns = Number.POSITIVE_INFINITY }: Screen,
+): string {
   const lines = text.trimEnd().split("\n");
-  if (lines.length <= rows) return text;
-  const hidden = lines.length - rows + 1;
-  return `${lines.slice(0, rows - 1).join("\n")}\n... ${hidden} more lines\n`;
+  const heights = lines.map((line) => Math.max(1, Math.ceil(widthOf(line) / columns)));
+  // One row is for the cursor, and where something is hidden, one for saying so.
+  if (heights.reduce((sum, height) => sum + height, 0) <= rows - 1) return text;
+  let room = rows - 2;
+  const beyond = heights.findIndex((height) => {
+    room -= height;
+    return room < 0;
+  });
+  return [...lines.slice(0, beyond), `... ${lines.length - beyond} more lines\n`].join("\n");
+}
+
+/** Undefined where it is no terminal. */
+interface Screen {
+  readonly rows?: number;
+  readonly columns?: number;
 }
 
 /** Until an interrupt, which is how it is meant to end. */

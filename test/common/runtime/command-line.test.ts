@@ -4,7 +4,7 @@ import { DaemonAbsentError } from "../../../common/adapters/control-socket.ts";
 import { ConfigMistakes } from "../../../common/config/mistakes.ts";
 import { refused } from "../../../common/control/protocol.ts";
 import { ConfigError, MalformedError, SystemError } from "../../../common/errors.ts";
-import { tell, valueOfReply } from "../../../common/runtime/command-line.ts";
+import { fitted, tell, valueOfReply } from "../../../common/runtime/command-line.ts";
 
 const one = new ConfigError("expected a number", { file: "a.toml", key: "mtu" });
 const other = new ConfigError("no such file", { file: "b.toml" });
@@ -70,6 +70,31 @@ it("shows where an unexpected error came from", () => {
   const { lines, status } = tell(new TypeError("x is not a function"), "hometun");
   expect(lines.join("\n")).toMatch(/unexpected error.*TypeError: x is not a function\n {4}at /s);
   expect(status).toBe(1);
+});
+
+describe("what is shown anew each second", () => {
+  const lines = (...texts: string[]) => `${texts.join("\n")}\n`;
+
+  it("is shown whole where it fits", () => {
+    const text = lines("a", "b", "c");
+    expect(fitted(text, { rows: 4, columns: 80 })).toBe(text);
+    expect(fitted(text, {})).toBe(text);
+  });
+
+  it("says how many lines it hides", () => {
+    expect(fitted(lines("a", "b", "c", "d"), { rows: 4, columns: 80 })).toBe(
+      lines("a", "b", "... 2 more lines"),
+    );
+  });
+
+  it("counts the rows that a wide line takes, and no colours", () => {
+    const wide = "x".repeat(25);
+    const text = lines("a", wide, "c", "d");
+    expect(fitted(text, { rows: 7, columns: 10 })).toBe(text);
+    expect(fitted(text, { rows: 6, columns: 10 })).toBe(lines("a", wide, "... 2 more lines"));
+    const coloured = lines("a", "\u001b[31mxxxxxxxxxx\u001b[0m", "c");
+    expect(fitted(coloured, { rows: 4, columns: 10 })).toBe(coloured);
+  });
 });
 
 describe("a refused request", () => {
