@@ -90,12 +90,13 @@ export class ExportedLan implements LanSide {
   status(): LanStatus {
     const { config } = this.#parts;
     const lans = this.#view === undefined ? [] : this.#export(this.#view).lans;
+    const without = this.#guarded.length === 0 ? "unassigned" : "no-prefix";
     return {
       mode: "export",
       exportFile: config.exportFile,
       interfaces: config.interfaces.map((name) => {
         const prefix = lans.find((lan) => lan.interface === name)?.prefix;
-        return { interface: name, prefix, state: prefix === undefined ? "no-prefix" : "exported" };
+        return { interface: name, prefix, state: prefix === undefined ? without : "exported" };
       }),
     };
   }

@@ -7,7 +7,9 @@ import { formatOpenPort } from "../firewall/open-port.ts";
 import type { LanMode } from "./lan-config.ts";
 
 export type LanInterfaceState =
-  /** The home has no /64 for it, or none yet. */
+  /** The server has assigned no prefix to the home yet. */
+  | "unassigned"
+  /** The home's prefixes have no /64 for it. */
   | "no-prefix"
   /** There is no such interface. */
   | "missing"
@@ -49,6 +51,7 @@ export function firewallStatus({ enabled, open }: FirewallConfig): FirewallStatu
 }
 
 const WORDS: Readonly<Record<LanInterfaceState, string>> = {
+  unassigned: "no prefix from the server yet",
   "no-prefix": "the home has no /64 for it",
   missing: "missing: there is no such interface, waiting",
   waiting: "waiting: no carrier, or no link-local address",

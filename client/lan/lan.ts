@@ -114,7 +114,9 @@ export class BuiltInLan implements LanSide {
   }
 
   status(): LanStatus {
-    return { mode: "built-in", interfaces: this.#interfaces.map((each) => each.status()) };
+    const isAssigned = this.#prefixes.length > 0;
+    const interfaces = this.#interfaces.map((each) => each.status(isAssigned));
+    return { mode: "built-in", interfaces };
   }
 
   async close(): Promise<void> {
@@ -254,10 +256,12 @@ class LanInterface {
     return [{ interfaceName: this.#name, prefix: this.#prefix }];
   }
 
-  status(): LanInterfaceStatus {
+  /** `isAssigned`: the home has prefixes. */
+  status(isAssigned: boolean): LanInterfaceStatus {
     const prefix = this.#prefix === undefined ? undefined : formatIpv6Prefix(this.#prefix);
     const trouble = this.#condition === "failing" ? this.#trouble : undefined;
-    return { interface: this.#name, prefix, state: this.#stateNow(), trouble };
+    const state = isAssigned ? this.#stateNow() : "unassigned";
+    return { interface: this.#name, prefix, state, trouble };
   }
 
   #stateNow(): LanInterfaceState {

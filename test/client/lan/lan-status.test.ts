@@ -23,6 +23,12 @@ describe("the LAN's lines in the status", () => {
     {
       interface: "eth1",
       prefix: undefined,
+      state: "unassigned",
+      line: "eth1, no prefix from the server yet",
+    },
+    {
+      interface: "eth1",
+      prefix: undefined,
       state: "no-prefix",
       line: "eth1, the home has no /64 for it",
     },
