@@ -26,7 +26,6 @@ import type { RouteSocket } from "../../common/adapters/netlink-socket.ts";
 import { queryRoute } from "../../common/adapters/route-query.ts";
 import { readPrivateKey, readSharedKey } from "../../common/adapters/secret-file.ts";
 import { mtuSuiteOf, suitesOf } from "../../common/config/keys.ts";
-import { describeEncapsulation } from "../../common/control/describe.ts";
 import { type Finding, fail, ok, warn } from "../../common/doctor/finding.ts";
 import { settingsOf } from "../../common/ikev2/default-settings.ts";
 import { valueOfReply } from "../../common/runtime/command-line.ts";
@@ -38,6 +37,7 @@ import {
   type LanInterfaceState,
   type LanInterfaceStatus,
 } from "../lan/lan-status.ts";
+import { examineServer, isUp } from "../reachability.ts";
 import type { ClientStatus } from "../status.ts";
 import { loadConfig } from "./load.ts";
 
@@ -65,9 +65,8 @@ async function examine(config: ClientConfig, routes: RouteSocket): Promise<Findi
     })),
     ...(uplink === undefined ? [] : [examineNat(uplink.address, tunnel.encapsulation)]),
     ...(tunnel.encapsulation === "udp" ? [examineUdpPort(undefined, status !== undefined)] : []),
-    ...(await probeWays(config)),
-    reachability(config, status),
-    ...(status?.state.kind === "confirmed" ? [await probeTunnelMtu(status)] : []),
+    // Without a way to the server all of it would say the same again.
+    ...(uplink === undefined ? [] : await examineWays(config, status)),
     ...examineKeys(keys),
     examineStateDirectory(config.stateDirectory),
     examineForwarding("client"),
@@ -80,9 +79,23 @@ async function examine(config: ClientConfig, routes: RouteSocket): Promise<Findi
   ];
 }
 
+/** Whether the server is reached, outside of the tunnel and through it. */
+async function examineWays(
+  config: ClientConfig,
+  status: ClientStatus | undefined,
+): Promise<Finding[]> {
+  const { server, tunnel } = config;
+  return [
+    ...(await probeWays(config)),
+    examineServer({ server, encapsulation: tunnel.encapsulation }, status),
+    ...(status !== undefined && isUp(status) ? [await probeTunnelMtu(status)] : []),
+  ];
+}
+
 /** By both encapsulations, that one may know whether the other would do. */
 function probeWays({ server, tunnel, keys }: ClientConfig): Promise<Finding[]> {
-  const udp = { server, isChosen: tunnel.encapsulation === "udp" };
+  // IKE goes in UDP, whatever ESP does.
+  const udp = { server, isChosen: tunnel.encapsulation === "udp" || keys.mode === "ikev2" };
   const esp = { server, isChosen: tunnel.encapsulation === "esp" };
   return Promise.all([
     keys.mode === "ikev2" ? probeIke(udp, settingsOf(keys.negotiation).ikeSuites) : probeUdp(udp),
@@ -119,6 +132,7 @@ async function examineLans(
 
 const LAN_FIXES: Readonly<Record<LanInterfaceState, string>> = {
   "no-prefix": "ask the ISP for a larger prefix, or name fewer interfaces in lan",
+  unassigned: "see above why the tunnel is not up",
   missing: "see `ip link` for the right name; it is used as soon as it is there",
   waiting: "plug in the cable, or the access point; see `ip -6 addr`",
   failing: "see the daemon's log",
@@ -127,6 +141,13 @@ const LAN_FIXES: Readonly<Record<LanInterfaceState, string>> = {
   advertising: "",
   exported: "",
 };
+
+/** The LAN itself is as it should be. */
+const FOLLOWS_THE_TUNNEL: ReadonlySet<LanInterfaceState> = new Set([
+  "unassigned",
+  "silent",
+  "withdrawn",
+]);
 
 function examineLan(name: string, known: LanInterfaceStatus | undefined): Finding {
   const subject = `LAN ${name}`;
@@ -138,25 +159,8 @@ function examineLan(name: string, known: LanInterfaceStatus | undefined): Findin
   const { prefix, state } = known;
   const said = `${prefix === undefined ? "" : `${prefix}, `}${describeLanState(known)}`;
   if (state === "advertising" || state === "exported") return ok(subject, said);
-  const bad = state === "silent" || state === "withdrawn" ? warn : fail;
+  const bad = FOLLOWS_THE_TUNNEL.has(state) ? warn : fail;
   return bad(subject, said, LAN_FIXES[state]);
-}
-
-/** Only ESP that comes back tells that ESP gets through. */
-function reachability({ server, tunnel }: ClientConfig, status: ClientStatus | undefined): Finding {
-  const subject = "server";
-  const way = describeEncapsulation(tunnel.encapsulation);
-  if (status === undefined) {
-    return warn(
-      subject,
-      `whether ${way} gets through is not known`,
-      "start the daemon, then ask again",
-    );
-  }
-  if (status.state.kind === "confirmed") return ok(subject, `${server} answers through ${way}`);
-  const other = tunnel.encapsulation === "esp" ? "udp" : "esp";
-  const fix = `see that firewalls let ${way} pass, or try encapsulation = "${other}" at both ends`;
-  return warn(subject, status.problem ?? `the tunnel is ${status.state.kind}`, fix);
 }
 
 async function statusOf(controlSocket: string): Promise<ClientStatus | undefined> {

@@ -84,7 +84,7 @@ export async function probeIke(probe: WayProbe, suites: readonly IkeSuite[]): Pr
   if (outcome.kind === "answered") {
     return ok(UDP_SUBJECT, `IKE answers at ${placeOf(probe)} in ${outcome.afterMs.toFixed(1)} ms`);
   }
-  const detail = outcome.kind === "refused" ? outcome.code : "IKE does not answer";
+  const detail = outcome.kind === "refused" ? describeRefusal(outcome.code) : "IKE does not answer";
   return badWay(probe, UDP_SUBJECT, `${placeOf(probe)}: ${detail}`);
 }
 
@@ -92,7 +92,7 @@ export async function probeIke(probe: WayProbe, suites: readonly IkeSuite[]): Pr
 export async function probeUdp(probe: WayProbe): Promise<Finding> {
   const outcome = await exchangeUdp(probe.server, KEEPALIVE, () => false);
   return outcome.kind === "refused"
-    ? badWay(probe, UDP_SUBJECT, `${placeOf(probe)}: ${outcome.code}`)
+    ? badWay(probe, UDP_SUBJECT, `${placeOf(probe)}: ${describeRefusal(outcome.code)}`)
     : ok(UDP_SUBJECT, `${placeOf(probe)} does not refuse it`);
 }
 
@@ -103,7 +103,7 @@ export async function probeProtocol50(probe: WayProbe): Promise<Finding> {
     const refusal = await refusalOf(IpProtocol.esp, probe.server, strangersEsp(), PATIENCE_MS);
     return refusal === undefined
       ? ok(subject, `${probe.server} does not refuse it`)
-      : badWay(probe, subject, `${probe.server}: ${refusal}`);
+      : badWay(probe, subject, `${probe.server}: ${describeRefusal(refusal)}`);
   } catch (error) {
     if (!(error instanceof SystemError)) throw error;
     return warn(subject, error.message, error.hint);
@@ -113,10 +113,30 @@ export async function probeProtocol50(probe: WayProbe): Promise<Finding> {
 const UDP_SUBJECT = "UDP to the server";
 const placeOf = ({ server }: WayProbe) => `${server} port ${UDP_ENCAPSULATION_PORT}`;
 
-function badWay({ isChosen }: WayProbe, subject: string, detail: string): Finding {
+/** Where the other encapsulation is used, it is no fault. */
+export function badWay({ isChosen }: WayProbe, subject: string, detail: string): Finding {
   return isChosen
     ? fail(subject, detail, "see that hometun-server runs there, and that no firewall stops it")
-    : warn(subject, detail, "not needed as it is configured; the other encapsulation is used");
+    : ok(subject, `${detail}; not needed as it is configured`);
+}
+
+/** What an error number means that an ICMP message brought, or the lack of a route. */
+export function describeRefusal(code: string): string {
+  switch (code) {
+    case "ECONNREFUSED":
+      return "nothing listens there";
+    case "ENOPROTOOPT":
+      return "that machine does not take protocol 50";
+    case "EHOSTUNREACH":
+      return "that machine cannot be reached";
+    case "ENETUNREACH":
+      return "no route leads there";
+    case "EACCES":
+    case "EPERM":
+      return "a firewall forbids it";
+    default:
+      return code;
+  }
 }
 
 type UdpOutcome =

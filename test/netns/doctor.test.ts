@@ -47,11 +47,12 @@ describe.skipIf(!canUseNamespaces() || !hasTools() || !daemonsAreBuilt())("homet
     const findings = await examined();
     expect(findings.get("UDP to the server")).toMatchObject({
       verdict: "fail",
-      detail: "198.51.100.1 port 4500: ECONNREFUSED",
+      detail: "198.51.100.1 port 4500: nothing listens there",
     });
     expect(findings.get("protocol 50 to the server")).toMatchObject({
-      verdict: "warn",
-      detail: "198.51.100.1: ENOPROTOOPT",
+      verdict: "ok",
+      detail:
+        "198.51.100.1: that machine does not take protocol 50; not needed as it is configured",
     });
     expect(findings.get("LAN lan9")?.verdict).toBe("fail");
     expect(findings.get("LAN lan0")?.verdict).toBe("warn");
@@ -60,11 +61,10 @@ describe.skipIf(!canUseNamespaces() || !hasTools() || !daemonsAreBuilt())("homet
   it("says what is missing where there is no network at all", async () => {
     const findings = await examined(await lab.lab.namespace("nowhere"));
     expect(findings.get("uplink")?.verdict).toBe("fail");
-    expect(findings.get("UDP to the server")).toMatchObject({
-      verdict: "fail",
-      detail: "198.51.100.1 port 4500: ENETUNREACH",
-    });
-    expect(findings.get("protocol 50 to the server")?.verdict).toBe("warn");
+    // What only follows from it is left out.
+    for (const subject of ["UDP to the server", "protocol 50 to the server", "server"]) {
+      expect(findings.has(subject)).toBe(false);
+    }
   });
 
   it("sees that all is well but the missing LAN", async () => {
