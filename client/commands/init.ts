@@ -14,12 +14,13 @@ import {
   writeNewFiles,
 } from "../../common/adapters/config-file.ts";
 import { newPrivateKey, newSharedKey, publicKeyText } from "../../common/adapters/key-files.ts";
-import { isInteractive, Prompt, readLine } from "../../common/adapters/prompt.ts";
+import { insist, isInteractive, Prompt, readLine } from "../../common/adapters/prompt.ts";
 import { readPrivateKey, readSharedKey } from "../../common/adapters/secret-file.ts";
 import { readTextFile } from "../../common/adapters/text-file.ts";
 import { type Invitation, parseInvitation } from "../../common/config/invitation.ts";
 import { goodOrThrow } from "../../common/config/mistakes.ts";
 import { ConfigError, MalformedError } from "../../common/errors.ts";
+import { parseIpv4 } from "../../common/ip/address.ts";
 import { CLIENT_DEFAULTS, parseClientConfig } from "../config.ts";
 import { type HomeFilePlan, homeFileText } from "../home-file.ts";
 
@@ -89,9 +90,15 @@ async function factsOf(line: string | undefined, options: InitOptions): Promise<
 async function askedFor(options: InitOptions): Promise<Facts> {
   const prompt = new Prompt();
   try {
-    const line = await prompt.ask("The line your ISP gave you, hometun:... (Enter: none yet)");
-    const invitation = line === "" ? undefined : parsed(line);
-    const server = invitation?.server ?? (await prompt.ask("The server's IPv4 address"));
+    const tell = (why: string) => void process.stdout.write(`${why}\n`);
+    const invitation = await insist({
+      ask: () => prompt.ask("The line your ISP gave you, hometun:... (Enter: none yet)"),
+      read: (line) => (line === "" ? undefined : parsed(line)),
+      tell,
+    });
+    const server =
+      invitation?.server ??
+      (await insist({ ask: () => prompt.ask("The server's IPv4 address"), read: ipv4In, tell }));
     const identity =
       invitation?.identity ??
       options.identity ??
@@ -231,11 +238,24 @@ function answerIs({ lan }: Facts, { output }: InitOptions): string[] {
     ...(output === CLIENT_DEFAULTS.file ? [] : ["-o", output]),
     ...(lan.length === 0 ? [] : ["--lan", ...lan]),
   ].map((option) => ` ${option}`);
-  return [`It answers with a line. Then: hometun init hometun:...${options.join("")}`];
+  return [
+    "It answers with a line. Then, with that line in quotes:",
+    `  hometun init 'hometun:...'${options.join("")}`,
+  ];
 }
 
 function nameIn(identity: string): string {
   return /^[A-Za-z0-9_-]+/.exec(identity)?.[0] ?? "NAME";
+}
+
+function ipv4In(text: string): string {
+  try {
+    return parseIpv4(text);
+  } catch (error) {
+    if (!(error instanceof MalformedError)) throw error;
+    const what = "expected an IPv4 address such as 203.0.113.1";
+    throw new ConfigError(`${what}, got ${JSON.stringify(text)}`);
+  }
 }
 
 function wordsOf(text: string): string[] {

@@ -28,6 +28,26 @@ export class Prompt {
   }
 }
 
+/** How often a question is asked before the answer is a mistake. */
+const MOST_TRIES = 3;
+
+/** Asks again, having told why, while `read` throws `ConfigError` on the answer. */
+export async function insist<Value>(parts: {
+  readonly ask: () => Promise<string>;
+  readonly read: (answer: string) => Value;
+  readonly tell: (why: string) => void;
+}): Promise<Value> {
+  for (let tries = 1; ; tries++) {
+    const answer = await parts.ask();
+    try {
+      return parts.read(answer);
+    } catch (error) {
+      if (!(error instanceof ConfigError) || tries === MOST_TRIES) throw error;
+      parts.tell(error.message);
+    }
+  }
+}
+
 /** Whether somebody can be asked. */
 export function isInteractive(): boolean {
   return process.stdin.isTTY === true && process.stdout.isTTY === true;
