@@ -10,7 +10,12 @@ import { CLIENT_DEFAULTS, type ClientConfig, parseClientConfig } from "../config
 
 /** Throws `ConfigError`. */
 export function loadConfig(file: string): ClientConfig {
-  return goodOrThrow(parseClientConfig(readConfigFile(file)));
+  return goodOrThrow(parseClientConfig(readConfigFile(file, remedyFor(file))));
+}
+
+/** The usual file is made by a command; another one was named by somebody who knows. */
+function remedyFor(file: string): string | undefined {
+  return file === CLIENT_DEFAULTS.file ? "make it with `hometun init`" : undefined;
 }
 
 /** The daemon's control socket. Throws `ConfigError`. */

@@ -43,8 +43,8 @@ const WRITE_REFUSALS: Readonly<Record<string, string>> = {
   ENOSPC: "the disk is full",
 };
 
-/** Reads one file. Throws `ConfigError` when it cannot be read. */
-export function readConfigFile(file: string): Source {
+/** Reads one file. Throws `ConfigError` when it cannot be read; `remedy` is what to do when there is none. */
+export function readConfigFile(file: string, remedy?: string): Source {
   try {
     const descriptor = openSync(file, "r");
     try {
@@ -56,6 +56,9 @@ export function readConfigFile(file: string): Source {
       closeSync(descriptor);
     }
   } catch (error) {
+    if (remedy !== undefined && codeOf(error) === "ENOENT") {
+      throw new ConfigError(`${REFUSALS.ENOENT}: ${remedy}`, { file });
+    }
     throw unreadable(file, error);
   }
 }

@@ -10,7 +10,12 @@ import { parseServerConfig, SERVER_DEFAULTS, type ServerConfig } from "../config
 
 /** Throws `ConfigError`. */
 export function loadConfig(file: string): ServerConfig {
-  return goodOrThrow(parseServerConfig(readConfigFile(file), readConfigDirectory));
+  return goodOrThrow(parseServerConfig(readConfigFile(file, remedyFor(file)), readConfigDirectory));
+}
+
+/** The usual file is made by a command; another one was named by somebody who knows. */
+function remedyFor(file: string): string | undefined {
+  return file === SERVER_DEFAULTS.file ? "make it with `hometun-server init`" : undefined;
 }
 
 /** The daemon's control socket. Throws `ConfigError`. */

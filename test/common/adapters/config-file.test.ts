@@ -67,6 +67,9 @@ describe("a file", () => {
     mkdirSync(at("d"));
     const says = (file: string) => () => readConfigFile(file);
     expect(says(at("none"))).toThrow(new ConfigError("no such file", { file: at("none") }));
+    expect(() => readConfigFile(at("none"), "make it")).toThrow(
+      new ConfigError("no such file: make it", { file: at("none") }),
+    );
     expect(says(at("d"))).toThrow(
       new ConfigError("expected a file, this is a directory", { file: at("d") }),
     );
