@@ -132,8 +132,7 @@ export function assemble(config: ClientConfig, log: Logger, descriptors: Descrip
     controlTask(config.controlSocket, (request) => {
       if (tunnel === undefined) return refused("unavailable", "the daemon is starting");
       if (request.command === "status") return done(status());
-      tunnel.announce();
-      return done(undefined);
+      return done(tunnel.announce());
     }),
   ];
 }

@@ -45,7 +45,7 @@ import type { ClientConfig } from "./config.ts";
 import type { HomeKeyExchange } from "./home-key-exchange.ts";
 import type { HomeView } from "./home-view.ts";
 import type { ClientTotals } from "./metrics.ts";
-import type { ClientStatus } from "./status.ts";
+import type { Announcement, ClientStatus } from "./status.ts";
 
 /** There is one tunnel on a client; data planes want a name for it. */
 export const HOME_TUNNEL = "home" as TunnelName;
@@ -226,10 +226,11 @@ export class HomeTunnel {
   }
 
   /** The user, or a hook of the user's network, asks for an announcement. */
-  announce(): void {
+  announce(): Announcement {
     this.#parts.watcher.hint();
     this.#driver.feed({ kind: "announce" });
     this.#parts.keyExchange?.hurry();
+    return { address: this.#uplink?.address, problem: this.#whatIsWrong };
   }
 
   status(): ClientStatus {
@@ -271,11 +272,7 @@ export class HomeTunnel {
       hints: this.#parts.watcher.hints,
       traffic: trafficOf(dataPlane.counters(HOME_TUNNEL), wallOffset),
       keys: this.#parts.keyExchange?.status(),
-      problem:
-        this.#interfaceProblem ??
-        this.#parts.keyExchange?.problem ??
-        this.#problem ??
-        this.#parts.health.problem,
+      problem: this.#whatIsWrong,
     };
   }
 
@@ -291,6 +288,11 @@ export class HomeTunnel {
     this.#parts.keyExchange?.close();
     this.#neighbors?.close();
     await this.#parts.dataPlane.close();
+  }
+
+  get #whatIsWrong(): string | undefined {
+    const { keyExchange, health } = this.#parts;
+    return this.#interfaceProblem ?? keyExchange?.problem ?? this.#problem ?? health.problem;
   }
 
   get #interfaceProblem(): string | undefined {

@@ -65,6 +65,14 @@ export interface ClientState {
   readonly since: number;
 }
 
+/** What came of asking for an announcement. */
+export interface Announcement {
+  /** Absent: there is none to announce. */
+  readonly address?: Ipv4Address | undefined;
+  /** As of then. */
+  readonly problem?: string | undefined;
+}
+
 export interface UplinkStatus {
   readonly address: Ipv4Address;
   readonly interface: string;
@@ -121,6 +129,14 @@ export function summarizeClient({ state, uplink, prefixes }: ClientStatus): stri
     case "unanswered":
       return `unanswered: the server has not confirmed ${uplink?.address ?? "no address"} for ${home}`;
   }
+}
+
+/** One line for who asked for it. */
+export function describeAnnouncement({ address, problem }: Announcement): string {
+  if (address === undefined) return "nothing to announce: no address";
+  return problem === undefined
+    ? `${address} is announced`
+    : `${address} is announced, but ${problem}`;
 }
 
 const STATE_STYLES: Readonly<Record<ClientState["kind"], (style: Style) => Style["good"]>> = {

@@ -122,13 +122,14 @@ describe.concurrent("hometun", { timeout: 30_000 }, () => {
     const asked: string[] = [];
     const server: ControlServer = await serveControl(path, (request) => {
       asked.push(request.command);
+      if (request.command === "announce") return done({ address: "198.51.100.7" });
       return done({ pid: 1, prefixes: ["2001:db8:a::/56"] });
     });
     const status = await hometun("status", "--json", "--socket", path);
     expect(JSON.parse(status.stdout)).toEqual({ pid: 1, prefixes: ["2001:db8:a::/56"] });
     expect(await hometun("announce", "--socket", path)).toEqual({
       status: 0,
-      stdout: "",
+      stdout: "198.51.100.7 is announced\n",
       stderr: "",
     });
     expect(asked).toEqual(["status", "announce"]);

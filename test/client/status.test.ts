@@ -1,5 +1,9 @@
 import { expect, it } from "vitest";
-import { type ClientStatus, formatClientStatus } from "../../client/status.ts";
+import {
+  type ClientStatus,
+  describeAnnouncement,
+  formatClientStatus,
+} from "../../client/status.ts";
 import type { Ipv4Address, Ipv6Address } from "../../common/ip/address.ts";
 import { COLOURED, PLAIN } from "../../common/text/style.ts";
 
@@ -123,6 +127,15 @@ it("says that a move is not confirmed yet", () => {
     /^State {7}announcing 192\.0\.2\.9: the server has not confirmed it yet$/m,
   );
   expect(shown(status)).toMatch(/^Last move {3}to 192\.0\.2\.9, not confirmed yet, 500 ms ago$/m);
+});
+
+it("says what came of asking for an announcement", () => {
+  const address = "198.51.100.7" as Ipv4Address;
+  expect(describeAnnouncement({ address })).toBe("198.51.100.7 is announced");
+  expect(describeAnnouncement({})).toBe("nothing to announce: no address");
+  expect(describeAnnouncement({ address, problem: "the server does not answer" })).toBe(
+    "198.51.100.7 is announced, but the server does not answer",
+  );
 });
 
 it("stays within 80 columns", () => {
