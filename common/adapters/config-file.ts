@@ -57,7 +57,7 @@ export function readConfigFile(file: string, remedy?: string): Source {
     }
   } catch (error) {
     if (remedy !== undefined && codeOf(error) === "ENOENT") {
-      throw new ConfigError(`${REFUSALS.ENOENT}: ${remedy}`, { file });
+      throw new ConfigError(`no such file: ${remedy}`, { file });
     }
     throw unreadable(file, error);
   }
