@@ -21,6 +21,7 @@ import {
   type Ipv6Address,
   type Ipv6Prefix,
 } from "../common/ip/address.ts";
+import { classifyIpv4 } from "../common/ip/ipv4.ts";
 import { CONFIRMATION_BOUNDS, Histogram } from "../common/metrics/histogram.ts";
 import { type AddressPolicy, acceptAdvertisement, PUBLIC_ONLY } from "../common/nd/accept.ts";
 import { CHANGE_LENGTH, type ChangeId, changeId, changeOption } from "../common/nd/change.ts";
@@ -202,6 +203,7 @@ export class HomeTunnel {
     return {
       confirmed: this.#announcer.state.kind === "confirmed",
       address: this.#uplink?.address,
+      ispInterface: ispInterfaceOf(this.#uplink),
       mtu: this.#spec.mtu,
       prefixes: this.#spec.localPrefixes,
       dns: this.#link.dns,
@@ -520,6 +522,12 @@ export class HomeTunnel {
     const isUnanswered = this.#announcer.state.kind === "unanswered";
     if (isUnanswered || sentAt - (heardAt ?? 0) >= SILENCE_MS) keyExchange.probe();
   }
+}
+
+/** Behind somebody's NAT the uplink may be the LAN as well, by the one interface there is. */
+function ispInterfaceOf(uplink: UplinkSnapshot | undefined): string | undefined {
+  if (uplink === undefined || classifyIpv4(uplink.address) === "private") return undefined;
+  return uplink.interfaceName;
 }
 
 /** What is known of the link: configured, or assigned by the server. */

@@ -7,6 +7,8 @@ export interface HomeView {
   readonly confirmed: boolean;
   /** Ours, towards the server; absent while no route leads there. */
   readonly address: Ipv4Address | undefined;
+  /** The interface to the ISP; absent also where it leads to a network of somebody's own, with private addresses. */
+  readonly ispInterface?: string | undefined;
   /** Of the tunnel's interface, in octets. */
   readonly mtu: number;
   readonly prefixes: readonly Ipv6Prefix[];

@@ -133,6 +133,7 @@ async function examineLans(
 const LAN_FIXES: Readonly<Record<LanInterfaceState, string>> = {
   "no-prefix": "ask the ISP for a larger prefix, or name fewer interfaces in lan",
   unassigned: "see above why the tunnel is not up",
+  uplink: "name the interface of the home's own network in lan, not the one to the ISP",
   missing: "see `ip link` for the right name; it is used as soon as it is there",
   waiting: "plug in the cable, or the access point; see `ip -6 addr`",
   failing: "see the daemon's log",

@@ -90,13 +90,15 @@ export class ExportedLan implements LanSide {
   status(): LanStatus {
     const { config } = this.#parts;
     const lans = this.#view === undefined ? [] : this.#export(this.#view).lans;
+    const isp = this.#view?.ispInterface;
     const without = this.#guarded.length === 0 ? "unassigned" : "no-prefix";
     return {
       mode: "export",
       exportFile: config.exportFile,
       interfaces: config.interfaces.map((name) => {
         const prefix = lans.find((lan) => lan.interface === name)?.prefix;
-        return { interface: name, prefix, state: prefix === undefined ? without : "exported" };
+        const missing = name === isp ? "uplink" : without;
+        return { interface: name, prefix, state: prefix === undefined ? missing : "exported" };
       }),
     };
   }
@@ -128,6 +130,11 @@ export class ExportedLan implements LanSide {
     const subnets = lanSubnets(view.prefixes, tunnelAddress, interfaces.length);
     const state = this.#stopped ? "stopped" : STATES[this.#core.state];
     const alive = state === "up";
+    const lans = subnets.map((prefix, index) => ({
+      interface: interfaces[index] ?? "",
+      prefix: formatIpv6Prefix(prefix),
+      address: lanAddress(prefix),
+    }));
     return {
       version: 1,
       state,
@@ -136,11 +143,8 @@ export class ExportedLan implements LanSide {
       preferredLifetime: alive ? PREFERRED_LIFETIME : 0,
       validLifetime: alive ? VALID_LIFETIME : 0,
       dns,
-      lans: subnets.map((prefix, index) => ({
-        interface: interfaces[index] ?? "",
-        prefix: formatIpv6Prefix(prefix),
-        address: lanAddress(prefix),
-      })),
+      // To be a router on the ISP's network is not ours.
+      lans: lans.filter((each) => each.interface !== view.ispInterface),
     };
   }
 }

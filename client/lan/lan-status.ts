@@ -11,6 +11,8 @@ export type LanInterfaceState =
   | "unassigned"
   /** The home's prefixes have no /64 for it. */
   | "no-prefix"
+  /** It leads to the ISP, where nobody wants another router. */
+  | "uplink"
   /** There is no such interface. */
   | "missing"
   /** No carrier, or no link-local address. */
@@ -53,6 +55,7 @@ export function firewallStatus({ enabled, open }: FirewallConfig): FirewallStatu
 const WORDS: Readonly<Record<LanInterfaceState, string>> = {
   unassigned: "no prefix from the server yet",
   "no-prefix": "the home has no /64 for it",
+  uplink: "it is the uplink: nothing is told there",
   missing: "missing: there is no such interface, waiting",
   waiting: "waiting: no carrier, or no link-local address",
   failing: "failing",

@@ -208,16 +208,18 @@ class LanInterface {
   readonly #name: string;
   readonly #core: RouterAdvertiser;
   readonly #driver: Driver<RouterAdvertiserInput, RouterAdvertiserEffect>;
-  /** The socket failed: look again. */
-  readonly #failed: () => void;
+  /** The socket failed, or is another now. */
+  readonly #lookAgain: () => void;
   #prefix: Ipv6Prefix | undefined;
   #channel: RouterChannel | undefined;
   #interfaceIndex: number | undefined;
   #linkLayerAddress = "";
-  #condition: "new" | "missing" | "unusable" | "usable" | "failing" = "new";
+  #condition: "new" | "uplink" | "missing" | "unusable" | "usable" | "failing" = "new";
   /** What failed last. */
   #trouble: string | undefined;
   #confirmed = false;
+  /** It leads to the ISP: we must be no router there. */
+  #isUplink = false;
 
   constructor(
     parts: LanParts,
@@ -227,13 +229,13 @@ class LanInterface {
       former: readonly ToldPrefix[];
       mtu: number;
     },
-    failed: () => void,
+    lookAgain: () => void,
   ) {
     const { config, clock, random } = parts;
     this.#parts = parts;
     this.#name = lan.name;
     this.#prefix = lan.prefix;
-    this.#failed = failed;
+    this.#lookAgain = lookAgain;
     const wall = clock.wall();
     this.#core = new RouterAdvertiser({
       random,
@@ -260,16 +262,19 @@ class LanInterface {
   status(isAssigned: boolean): LanInterfaceStatus {
     const prefix = this.#prefix === undefined ? undefined : formatIpv6Prefix(this.#prefix);
     const trouble = this.#condition === "failing" ? this.#trouble : undefined;
-    const state = isAssigned ? this.#stateNow() : "unassigned";
+    const isKnown = isAssigned || this.#isUplink;
+    const state = isKnown ? this.#stateNow() : "unassigned";
     return { interface: this.#name, prefix, state, trouble };
   }
 
   #stateNow(): LanInterfaceState {
+    if (this.#isUplink) return "uplink";
     if (this.#prefix === undefined) return "no-prefix";
     switch (this.#condition) {
       case "new":
       case "unusable":
         return "waiting";
+      case "uplink":
       case "missing":
       case "failing":
         return this.#condition;
@@ -279,12 +284,27 @@ class LanInterface {
   }
 
   follow(view: HomeView): void {
-    const { confirmed, mtu } = view;
+    const { confirmed, mtu, ispInterface } = view;
+    this.#leaveUplink(ispInterface === this.#name);
     this.#driver.feed({ kind: "mtu", mtu });
     this.#driver.feed({ kind: "dns", servers: dnsFor(this.#parts.config, view) });
     if (confirmed === this.#confirmed) return;
     this.#confirmed = confirmed;
     this.#driver.feed({ kind: "tunnel", up: confirmed });
+  }
+
+  #leaveUplink(isUplink: boolean): void {
+    if (isUplink === this.#isUplink) return;
+    this.#isUplink = isUplink;
+    if (isUplink && this.#become("uplink")) {
+      const fields = { interface: this.#name };
+      this.#parts.log.warn(
+        fields,
+        "LAN interface is the uplink, the ISP's network is told nothing",
+      );
+    }
+    // Our address goes from there, or comes back.
+    this.#lookAgain();
   }
 
   renumber(prefix: Ipv6Prefix | undefined): void {
@@ -308,7 +328,7 @@ class LanInterface {
   async look(): Promise<void> {
     const { links, openRouter, log } = this.#parts;
     const name = this.#name;
-    if (this.#prefix === undefined) {
+    if (this.#isUplink || this.#prefix === undefined) {
       // The hosts are still to be told that they have none.
       await links.release(name);
       return;
@@ -359,13 +379,13 @@ class LanInterface {
       },
       onError: () => {
         this.#become("unusable");
-        this.#failed();
+        this.#lookAgain();
       },
     };
   }
 
   /** Not to be used any more. Whether that is news. */
-  #become(condition: "missing" | "unusable" | "failing"): boolean {
+  #become(condition: "uplink" | "missing" | "unusable" | "failing"): boolean {
     const news = this.#condition !== condition;
     const wasUsable = this.#condition === "usable";
     this.#condition = condition;
