@@ -13,6 +13,8 @@ const HINTS: Readonly<Record<string, string>> = {
   EADDRINUSE: "another program has it: hometun running already, or an IPsec daemon",
   EACCES: "run as root, or with CAP_NET_BIND_SERVICE",
 };
+const absentAddress = (address: Ipv4Address) =>
+  `this machine does not have the address ${address}: see \`address\` in server.toml`;
 
 /**
  * Octets of messages that may wait for their turn at port 500: after a power cut thousands of homes begin at once, and
@@ -52,7 +54,7 @@ export class IkeTransport {
       port: local === undefined ? 0 : IKE_PORT,
       receiveBuffer: WAITING_LENGTH,
       operation: local === undefined ? "open a UDP port for IKE" : `open UDP port ${IKE_PORT}`,
-      hints: HINTS,
+      hints: local === undefined ? HINTS : { ...HINTS, EADDRNOTAVAIL: absentAddress(local) },
     });
     this.port = portOf(fd);
     this.#keyed = keyed;
