@@ -139,6 +139,8 @@ export function formatServerStatus(status: ServerStatus, reading: Reading): stri
   );
   const more = status.matching - status.homes.length;
   const rest = more > 0 ? `... ${formatCount(more)} more (--all)\n` : "";
+  const isNoneFitting = status.matching === 0 && totalOf(status.counts) > 0;
+  if (isNoneFitting) return `${heading}\nNo home is in that state.\n`;
   if (status.homes.length === 0) return heading + rest;
   const table = formatTable(
     COLUMNS,
@@ -192,9 +194,13 @@ function rowOf(home: HomeStatus, reading: Reading): string[] {
 
 /** The homes counted: `4: 2 confirmed, 1 held, 1 never heard` */
 export function describeCounts(counts: HomeCounts): string {
-  const total = HOME_STATES.reduce((sum, kind) => sum + counts[kind], 0);
+  const total = totalOf(counts);
   const parts = HOME_STATES.filter((kind) => counts[kind] > 0).map(
     (kind) => `${formatCount(counts[kind])} ${STATES[kind].word}`,
   );
   return total === 0 ? "none" : `${formatCount(total)}: ${parts.join(", ")}`;
+}
+
+function totalOf(counts: HomeCounts): number {
+  return HOME_STATES.reduce((sum, kind) => sum + counts[kind], 0);
 }

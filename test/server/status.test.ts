@@ -110,6 +110,11 @@ it("shows a server without homes", () => {
   expect(formatServerStatus(empty, reading)).not.toMatch(/more/);
 });
 
+it("says that no home is in the state that was asked for", () => {
+  const none = { ...status, matching: 0, homes: [] };
+  expect(formatServerStatus(none, reading)).toMatch(/none\n\nNo home is in that state\.\n$/);
+});
+
 it("says how many homes are not shown, and how to see them", () => {
   const counts = { confirmed: 9_000, unconfirmed: 0, held: 1_000, "never-heard": 0 };
   const shown = formatServerStatus({ ...status, counts, matching: 9_953 }, reading);
