@@ -8,7 +8,7 @@ import {
   replaceFiles,
   writeNewFiles,
 } from "../../common/adapters/config-file.ts";
-import { newPrivateKey } from "../../common/adapters/key-files.ts";
+import { newPrivateKey, publicKeyText } from "../../common/adapters/key-files.ts";
 import { readPrivateKey } from "../../common/adapters/secret-file.ts";
 import { readTextFile } from "../../common/adapters/text-file.ts";
 import { goodOrThrow } from "../../common/config/mistakes.ts";
@@ -41,12 +41,10 @@ function setUp({ output, address, identity, force }: InitOptions): string[] {
   const homes = join(directory, "homes");
   const text = serverFileText({ address, homes, identity, privateKeyFile });
   goodOrThrow(parseServerConfig({ file, text, exposed: false }, () => []));
-  const made: NewFile[] = [];
-  if (readTextFile(privateKeyFile) === undefined) {
-    made.push({ file: privateKeyFile, text: newPrivateKey() });
-  } else {
-    readPrivateKey(privateKeyFile);
-  }
+  const isThere = readTextFile(privateKeyFile) !== undefined;
+  const privateKey = isThere ? readPrivateKey(privateKeyFile) : newPrivateKey();
+  const made: NewFile[] =
+    typeof privateKey === "string" ? [{ file: privateKeyFile, text: privateKey }] : [];
   makeConfigDirectory(homes);
   if (force === true) {
     writeNewFiles(made);
@@ -57,6 +55,9 @@ function setUp({ output, address, identity, force }: InitOptions): string[] {
   const config = file === SERVER_DEFAULTS.file ? "" : ` -c ${file}`;
   return [
     ...[...made, { file }].map((each) => `${each.file} written`),
+    "",
+    "Its public key, which is no secret; the line of home add has it:",
+    `  ${publicKeyText(privateKey)}`,
     "",
     `Next: hometun-server home add NAME ...${config}, then hometun-server run${config}`,
   ];
