@@ -30,8 +30,8 @@ _hometun() {
   for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
     if [[ $word != -* ]]; then command=$word; break; fi
   done
-  if [[ $command == home && " ${COMP_WORDS[*]:1:COMP_CWORD-1} " == *" home add "* ]]; then
-    command="home add"
+  if [[ " ${COMP_WORDS[*]:1:COMP_CWORD-1} " =~ ' home '(add|line|remove)' ' && $command == home ]]; then
+    command="home ${BASH_REMATCH[1]}"
   fi
   case $previous in
     -c | --config | --socket | --psk-file) mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
@@ -65,7 +65,7 @@ _hometun() {
   if [[ ($command == "" || $command == home) && $current != -* ]]; then section=Commands; fi
   local words
   words=$(_hometun_help "$program" "$command" | _hometun_section "$section")
-  if [[ $current != -* && ${program##*/} == hometun-server && $command == status ]]; then
+  if [[ $current != -* && ${program##*/} == hometun-server && $command =~ ^(status|home line|home remove)$ ]]; then
     words=$("$program" status --all --sort name 2>/dev/null | awk 'seen { print $1 } $1 == "HOME" { seen = 1 }')
   fi
   mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")

@@ -12,27 +12,19 @@ import {
   readConfigFile,
   writeNewFiles,
 } from "../../common/adapters/config-file.ts";
-import { newSharedKey, publicKeyText } from "../../common/adapters/key-files.ts";
-import { readPrivateKey, readSharedKey } from "../../common/adapters/secret-file.ts";
+import { newSharedKey } from "../../common/adapters/key-files.ts";
+import { readSharedKey } from "../../common/adapters/secret-file.ts";
 import { readTextFile } from "../../common/adapters/text-file.ts";
-import { formatInvitation, type InvitationProof } from "../../common/config/invitation.ts";
 import { goodOrThrow } from "../../common/config/mistakes.ts";
-import {
-  checkWith,
-  homeName,
-  parseToml,
-  prefixes,
-  type Source,
-  table,
-} from "../../common/config/schema.ts";
+import { checkWith, homeName, prefix, table } from "../../common/config/schema.ts";
 import { ConfigError } from "../../common/errors.ts";
-import { formatIdentification } from "../../common/ikev2/identity.ts";
 import { formatIpv6Prefix, type Ipv6Prefix } from "../../common/ip/address.ts";
 import { configOption } from "../../common/runtime/command-line.ts";
-import { formatQrCode } from "../../common/text/qr.ts";
 import { parseServerConfig, SERVER_DEFAULTS, type ServerConfig } from "../config.ts";
 import { type HomeFilePlan, homeFileText } from "../home-file.ts";
 import { freePrefix } from "../prefix-pool.ts";
+import { invitationOf, negotiationOf, printInvitation } from "./home-invitation.ts";
+import { homesDirectory } from "./load.ts";
 import { askToReload } from "./reload.ts";
 
 const USUAL_LENGTH = "56"; // bits, what RFC 6177 has in mind for homes
@@ -64,24 +56,19 @@ export function homeAddCommand(): Command {
     .option("--no-qr", "no QR code of the line on a terminal")
     .addOption(configOption(SERVER_DEFAULTS.file))
     .action(async (name: string, options: AddOptions) => {
-      const { lines, line, config } = add(name, options);
-      process.stdout.write(`${lines.join("\n")}\n`);
-      const { isTTY, columns } = process.stdout;
-      if (options.qr && isTTY === true) process.stdout.write(formatQrCode(line, columns) ?? "");
+      const { made, invitation, config } = add(name, options);
+      process.stdout.write(`${made.map(({ file }) => `${file} written\n`).join("")}\n`);
+      printInvitation(invitation, options.qr);
       process.stdout.write(`\n${await askToReload(config.controlSocket, name)}\n`);
     });
 }
 
-/** Writes the files; returns what to say, and the line that is the home's. */
+/** Writes the files; returns them, and what to say. */
 function add(name: string, options: AddOptions) {
   goodOrThrow(checkWith(table({ name: homeName }), { name }, "home add"));
   const main = readConfigFile(options.config);
   const config = goodOrThrow(parseServerConfig(main, readConfigDirectory));
-  const { ikev2 } = config;
-  if (ikev2 === undefined) {
-    const expectation = "missing: hometun-server init makes one";
-    throw new ConfigError(expectation, { file: main.file, key: "ikev2" });
-  }
+  const ikev2 = negotiationOf(config, main.file);
   const homes = homesDirectory(main);
   const file = join(homes, `${name}.toml`);
   if (readTextFile(file) !== undefined) {
@@ -89,7 +76,7 @@ function add(name: string, options: AddOptions) {
   }
   const proof = proofOf(options, join(homes, `${name}.psk`));
   const identity = options.identity ?? name;
-  const given = options.prefix ?? [fromPool(options, config)];
+  const given = prefixesOf(options, config);
   const text = homeFileText({ name, prefixes: given, identity, proof: proof.inFile });
   // All homes are read as if it were there: this is how doubles and overlaps are found.
   const others = (directory: string) => [
@@ -97,34 +84,23 @@ function add(name: string, options: AddOptions) {
     { file, text, exposed: false },
   ];
   goodOrThrow(parseServerConfig(main, others));
+  const { sharedKey } = proof;
+  const invitation = invitationOf(
+    { name, identity, prefixes: given, sharedKey },
+    { address: config.address, ikev2 },
+  );
   makeConfigDirectory(homes);
   const made = [...proof.made, { file, text }];
   writeNewFiles(made);
-  const line = formatInvitation({
-    server: config.address,
-    serverIdentity: formatIdentification(ikev2.identity),
-    identity,
-    proof: proof.inLine(ikev2.privateKeyFile),
-  });
-  const lines = [
-    ...made.map((each) => `${each.file} written`),
-    "",
-    `${name} has ${given.join(", ")}. ${proof.advice}`,
-    "",
-    `  hometun init ${proof.isSecret ? "-" : `'${line}'`}`,
-    ...(proof.isSecret ? [`  ${line}`] : []),
-    "",
-  ];
-  return { lines, line, config };
+  return { made, invitation, config };
 }
 
 /** What a home proves itself with, as its file and its line have it. */
 interface Proof {
   readonly inFile: HomeFilePlan["proof"];
-  readonly inLine: (privateKeyFile: string | undefined) => InvitationProof;
+  /** Undefined: the home has a key pair. */
+  readonly sharedKey: string | undefined;
   readonly made: readonly NewFile[];
-  readonly isSecret: boolean;
-  readonly advice: string;
 }
 
 function proofOf({ publicKey, psk, pskFile }: AddOptions, newFile: string): Proof {
@@ -133,35 +109,36 @@ function proofOf({ publicKey, psk, pskFile }: AddOptions, newFile: string): Proo
     throw new ConfigError("expected one of --public-key, --psk and --psk-file");
   }
   if (publicKey !== undefined) {
-    return {
-      inFile: { kind: "public-key", publicKey },
-      inLine: (privateKeyFile) => ({ kind: "public-key", publicKey: serverKey(privateKeyFile) }),
-      made: [],
-      isSecret: false,
-      advice: "At the home:",
-    };
+    return { inFile: { kind: "public-key", publicKey }, sharedKey: undefined, made: [] };
   }
-  const file = pskFile === undefined ? newFile : resolve(pskFile);
-  const sharedKey =
-    pskFile === undefined ? newSharedKey() : new TextDecoder().decode(readSharedKey(file));
-  return {
-    inFile: { kind: "shared-key", file },
-    inLine: () => ({ kind: "shared-key", sharedKey }),
-    made: pskFile === undefined ? [{ file, text: `${sharedKey}\n` }] : [],
-    isSecret: true,
-    advice: "At the home, where the line is to be pasted; who reads it can be this home:",
-  };
+  if (pskFile !== undefined) {
+    const file = resolve(pskFile);
+    const sharedKey = new TextDecoder().decode(readSharedKey(file));
+    return { inFile: { kind: "shared-key", file }, sharedKey, made: [] };
+  }
+  if (readTextFile(newFile) !== undefined) {
+    const help = `take that key with --psk-file ${newFile}, or remove the file`;
+    throw new ConfigError(`exists already, and is not overwritten: ${help}`, { file: newFile });
+  }
+  const sharedKey = newSharedKey();
+  const made = [{ file: newFile, text: `${sharedKey}\n` }];
+  return { inFile: { kind: "shared-key", file: newFile }, sharedKey, made };
 }
 
-function serverKey(privateKeyFile: string | undefined): string {
-  if (privateKeyFile !== undefined) return publicKeyText(readPrivateKey(privateKeyFile));
-  throw new ConfigError("missing, expected a path", { key: "ikev2.private-key-file" });
+/** As the command line has them, or the next free one. */
+function prefixesOf(options: AddOptions, config: ServerConfig): readonly string[] {
+  const { prefix: given, pool } = options;
+  if (given !== undefined && pool === undefined) {
+    for (const each of given) goodOrThrow(checkWith(prefix, each, "--prefix"));
+    return given;
+  }
+  if (given === undefined && pool !== undefined) return [fromPool(pool, options, config)];
+  const wrong = given === undefined ? "the home needs a prefix: say" : "expected one of";
+  throw new ConfigError(`${wrong} --prefix or --pool`);
 }
 
-function fromPool({ pool, length }: AddOptions, config: ServerConfig): string {
-  if (pool === undefined) throw new ConfigError("expected --prefix, or --pool");
-  const checked = goodOrThrow(checkWith(table({ pool: prefixes }), { pool: [pool] }, "home add"));
-  const [whole] = checked.pool;
+function fromPool(pool: string, { length }: AddOptions, config: ServerConfig): string {
+  const whole = goodOrThrow(checkWith(prefix, pool, "--pool"));
   const bits = Number(length);
   if (!Number.isInteger(bits) || bits < whole.length || bits > LONGEST_LENGTH) {
     const expectation = `expected a number from ${whole.length} to ${LONGEST_LENGTH}`;
@@ -171,10 +148,4 @@ function fromPool({ pool, length }: AddOptions, config: ServerConfig): string {
   const free = freePrefix(whole, bits, taken);
   if (free !== undefined) return formatIpv6Prefix(free);
   throw new ConfigError(`no /${bits} is free in ${formatIpv6Prefix(whole)}`, { key: "--pool" });
-}
-
-/** Where the homes' files lie. */
-function homesDirectory(main: Source): string {
-  const { homes } = goodOrThrow(parseToml(main));
-  return typeof homes === "string" ? homes : SERVER_DEFAULTS.homes;
 }

@@ -2,10 +2,14 @@
 
 import { Command } from "commander";
 import { homeAddCommand } from "./home-add.ts";
+import { homeLineCommand } from "./home-line.ts";
+import { homeRemoveCommand } from "./home-remove.ts";
 
 export function homeCommand(): Command {
   return new Command("home")
-    .description("home add NAME: serve one more home, and tell what it needs")
+    .description("home add, line, remove NAME: one home more, its line again, one less")
     .helpCommand(false)
-    .addCommand(homeAddCommand());
+    .addCommand(homeAddCommand())
+    .addCommand(homeLineCommand())
+    .addCommand(homeRemoveCommand());
 }

@@ -6,6 +6,7 @@ import {
   type SocketOptions,
 } from "../../common/config/control-socket.ts";
 import { goodOrThrow } from "../../common/config/mistakes.ts";
+import { parseToml, type Source } from "../../common/config/schema.ts";
 import { parseServerConfig, SERVER_DEFAULTS, type ServerConfig } from "../config.ts";
 
 /** Throws `ConfigError`. */
@@ -21,4 +22,10 @@ function remedyFor(file: string): string | undefined {
 /** The daemon's control socket. Throws `ConfigError`. */
 export function controlSocketOf(options: SocketOptions): string {
   return findControlSocket(options, { load: loadConfig, defaults: SERVER_DEFAULTS });
+}
+
+/** Where the homes' files lie. Throws `ConfigError`. */
+export function homesDirectory(main: Source): string {
+  const { homes } = goodOrThrow(parseToml(main));
+  return typeof homes === "string" ? homes : SERVER_DEFAULTS.homes;
 }

@@ -112,4 +112,18 @@ describe.skipIf(!canUseNamespaces({ tun: true }) || !daemonsAreBuilt())("setting
     );
     await expectTunnel(file, "bob");
   });
+
+  it("the ISP takes a home away: the running server serves it no longer", async () => {
+    const said = await run(
+      server,
+      SERVER_PROGRAM,
+      "home",
+      "remove",
+      "bob",
+      "-c",
+      at("server.toml"),
+    );
+    expect(said).toContain("The server serves it no longer.");
+    expect((await daemon.status()).homes.map(({ name }) => name)).toEqual(["alice"]);
+  });
 });

@@ -155,7 +155,8 @@ describe.skipIf(!daemonsAreBuilt())("bash completion", () => {
     { words: ["hometun", "keygen", "--encapsulation", ""], expected: ["esp", "udp"] },
     { words: ["hometun", "init", "--key", "e"], expected: ["ed25519"] },
     { words: ["hometun-server", "c"], expected: ["check-config"] },
-    { words: ["hometun-server", "home", ""], expected: ["add"] },
+    { words: ["hometun-server", "home", ""], expected: ["add", "line", "remove"] },
+    { words: ["hometun-server", "home", "line", "--n"], expected: ["--no-qr"] },
     { words: ["hometun-server", "home", "add", "--po"], expected: ["--pool"] },
     { words: ["hometun-server", "status", "--j"], expected: ["--json"] },
   ])("offers $expected after $words", ({ words, expected }) => {
