@@ -19,7 +19,7 @@ import { suitesOf } from "../common/config/keys.ts";
 import { done, JsonPieces, refused } from "../common/control/protocol.ts";
 import type { Ipv4Address } from "../common/ip/address.ts";
 import type { Logger } from "../common/runtime/log.ts";
-import { rehearse } from "../common/runtime/ready-code.ts";
+import { optimizeLate, rehearse } from "../common/runtime/ready-code.ts";
 import { StateHealth } from "../common/runtime/state-health.ts";
 import { Closers, Failure, type Task, untilAborted } from "../common/runtime/tasks.ts";
 import type { TunnelName } from "../common/tunnel/tunnel.ts";
@@ -115,6 +115,7 @@ export function assemble(config: ServerConfig, log: Logger, descriptors: Descrip
         server = tunnels;
         ready();
         await rehearse(() => rehearsal(config), { stop: signal, log });
+        optimizeLate();
         await Promise.race([untilAborted(signal), failure.promise]);
       } finally {
         server = undefined;

@@ -106,6 +106,8 @@ interface Pair extends NegotiatedPair, AssociationPair {}
 interface Entry {
   home: KeyedHome;
   /** Of `home`. */
+  policy: PeerPolicy;
+  /** Of `home`. */
   fingerprint: string;
   readonly sessions: Set<SessionId>;
   /** By inbound SPI. */
@@ -213,6 +215,7 @@ export class HomeKeyExchange {
       }
       const changed = entry.fingerprint !== print;
       entry.home = home;
+      entry.policy = this.#policyOf(home);
       entry.fingerprint = print;
       if (!changed) continue;
       for (const id of entry.sessions) this.#askReauthentication(id);
@@ -242,6 +245,7 @@ export class HomeKeyExchange {
     });
     const entry = {
       home,
+      policy: this.#policyOf(home),
       fingerprint: print,
       sessions: new Set<SessionId>(),
       associations: new Map(inherited.map((pair) => [pair.inbound, pair])),
@@ -328,26 +332,29 @@ export class HomeKeyExchange {
   }
 
   #findPeer(identity: Identification, wanted: Identification | undefined): PeerPolicy | undefined {
-    const { identity: ours, authLifetime } = this.#parts;
-    if (wanted !== undefined && !isSameIdentification(wanted, ours)) return undefined;
-    const home = this.#byIdentity.get(formatIdentification(identity))?.home;
-    if (home === undefined) return undefined;
-    const { config, credential, trust, childLifetimeMs } = home;
+    if (wanted !== undefined && !isSameIdentification(wanted, this.#parts.identity)) {
+      return undefined;
+    }
+    return this.#byIdentity.get(formatIdentification(identity))?.policy;
+  }
+
+  #policyOf({ config, credential, trust, childLifetimeMs }: KeyedHome): PeerPolicy {
+    const { identity, authLifetime, dns, multicast } = this.#parts;
     const [first] = config.prefixes;
     return {
-      identity: ours,
+      identity,
       credential,
       trust,
       link: {
         interfaceId: interfaceIdOf(config.serverLinkLocal),
         peerInterfaceId: interfaceIdOf(config.linkLocal),
         prefixes: config.prefixes,
-        dns: config.dns ?? this.#parts.dns,
+        dns: config.dns ?? dns,
         dhcp: [],
         // Of a home that does not know RFC 5739: one address of its own.
         ...(first === undefined ? {} : { fallback: { address: firstHost(first), length: 128 } }),
       },
-      multicast: this.#parts.multicast,
+      multicast,
       ...(authLifetime === undefined ? {} : { authLifetime }),
       ...(childLifetimeMs === undefined ? {} : { childLifetimeMs }),
     };

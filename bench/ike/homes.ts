@@ -9,6 +9,7 @@
 
 import { createPrivateKey, createPublicKey, randomInt } from "node:crypto";
 import { createSocket, type Socket } from "node:dgram";
+import type { LookupOneOptions } from "node:dns";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
@@ -22,11 +23,14 @@ import {
   type InitiatorEffect,
   type InitiatorInput,
 } from "../../common/ikev2/ike-initiator.ts";
+import type { HomeOptions } from "../../common/ikev2/session-types.ts";
 import { parseIpv4 } from "../../common/ip/address.ts";
 import { Driver } from "../../common/runtime/drive.ts";
+import { optimizeLate } from "../../common/runtime/ready-code.ts";
 import type { Endpoint } from "../../common/tunnel/tunnel.ts";
 import { echoOf } from "./echo.ts";
 import type { HomesPlan, HomesReport, PlannedHome } from "./plan.ts";
+import { rehearse } from "./rehearsal.ts";
 
 const IKE_PORT = 500;
 const ENCAPSULATION_PORT = 4500;
@@ -53,10 +57,20 @@ interface Home {
   answerTo: ReturnType<typeof echoOf> | undefined;
 }
 
+/** Addresses need none. */
+function lookup(
+  address: string,
+  _options: LookupOneOptions,
+  found: (error: NodeJS.ErrnoException | null, address: string, family: number) => void,
+): void {
+  found(null, address, 4);
+}
+
 async function openHome(plan: PlannedHome): Promise<Home> {
-  const socket = createSocket("udp4");
+  const socket = createSocket({ type: "udp4", lookup });
+  const listening = once(socket, "listening");
   socket.bind(0, plan.address);
-  await once(socket, "listening");
+  await listening;
   const local = { address: parseIpv4(plan.address), port: socket.address().port };
   const home: Home = { plan, socket, local, driver: undefined, answerTo: undefined };
   socket.on("message", (datagram, { port }) => receive(home, datagram, port));
@@ -76,22 +90,23 @@ function receive(home: Home, datagram: Buffer, port: number): void {
   home.driver?.feed({ kind: "message", message, path, encapsulated, wallTime: clock.wall() });
 }
 
+function initiatorOf(planned: PlannedHome): IkeInitiator {
+  const options: HomeOptions = {
+    identity: identificationOf(planned.identity),
+    peerIdentity: identificationOf(plan.serverIdentity),
+    ...beliefOf(planned),
+    link: { interfaceId: INTERFACE_ID, fallback: plan.fallback },
+    initialContact: true,
+  };
+  return new IkeInitiator(options, DEFAULT_SETTINGS, ports);
+}
+
 /** Switches the home on. `up` is called when it has keys. */
 function prepare(home: Home, up: () => void): Driver<InitiatorInput, InitiatorEffect> {
   const { plan: planned, socket } = home;
   home.driver?.close();
   home.answerTo = undefined;
-  const core = new IkeInitiator(
-    {
-      identity: identificationOf(planned.identity),
-      peerIdentity: identificationOf(plan.serverIdentity),
-      ...beliefOf(planned),
-      link: { interfaceId: INTERFACE_ID, fallback: plan.fallback },
-      initialContact: true,
-    },
-    DEFAULT_SETTINGS,
-    ports,
-  );
+  const core = initiatorOf(planned);
   const perform = (effect: InitiatorEffect): void => {
     if (effect.kind === "send") {
       const { message, encapsulated, path } = effect;
@@ -131,6 +146,8 @@ function withMarker(message: Uint8Array): Uint8Array {
   return datagram;
 }
 
+rehearse(plan.fallback, ports);
+optimizeLate();
 const homes = await Promise.all(plan.homes.map(openHome));
 
 function connectAll(): void {

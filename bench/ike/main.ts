@@ -9,7 +9,8 @@
  *     npm run bench:ike -- [--homes 1000] [--rounds 3] [--only "hometun, PSK"] [--profile DIRECTORY] [--publish]
  *
  * `--profile` leaves CPU profiles of both processes for each round, and costs a little.
- * The same process plays the homes against both, so that the difference is the servers'. bench/README.md
+ * The same process plays the homes against both, so that the difference is the servers'; at last charon plays them too,
+ * against itself. bench/README.md
  */
 
 import { spawnSync } from "node:child_process";
@@ -18,9 +19,11 @@ import { cpus, tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { formatTable } from "../../common/text/table.ts";
-import { canUseNamespaces, eventually, Lab } from "../../test/support/namespace.ts";
-import type { HomesReport } from "./plan.ts";
-import { SERVER, type Server, startCharon, startHometun } from "./servers.ts";
+import { canUseNamespaces, eventually, Lab, type Namespace } from "../../test/support/namespace.ts";
+import { startCharon, startCharonHomes } from "./charon.ts";
+import type { Players } from "./plan.ts";
+import { cpuSeconds, residentKib } from "./process.ts";
+import { SERVER, type Server, startHometun } from "./servers.ts";
 
 const HOMES = resolve(import.meta.dirname, "homes.ts");
 const DOCUMENT = resolve(import.meta.dirname, "../../docs/benchmarks.md");
@@ -28,9 +31,9 @@ const [BEGIN, END] = ["<!-- ike: begin -->", "<!-- ike: end -->"];
 const PATIENCE_MS = 180_000;
 /** To say how many tunnels stand is work too. */
 const ASKING_MS = 500;
-const TICKS_A_SECOND = 100; // USER_HZ, proc(5)
 
-const SUBJECTS = ["hometun, PSK", "hometun, Ed25519", "charon, PSK"] as const;
+const CHARON_ALONE = "charon at both ends, PSK";
+const SUBJECTS = ["hometun, PSK", "hometun, Ed25519", "charon, PSK", CHARON_ALONE] as const;
 type Subject = (typeof SUBJECTS)[number];
 
 /** A server is met as soon as it has started; then all homes come back to it, as after a power cut. */
@@ -61,7 +64,9 @@ const { values } = parseArgs({
 const count = Number(values.homes);
 const node = [
   process.execPath,
-  ...(values.profile === undefined ? [] : ["--cpu-prof", `--cpu-prof-dir=${values.profile}`]),
+  ...(values.profile === undefined
+    ? []
+    : ["--cpu-prof", "--cpu-prof-interval", "200", `--cpu-prof-dir=${values.profile}`]),
 ];
 
 if (!canUseNamespaces({ tun: true })) process.exit(1);
@@ -85,6 +90,7 @@ async function measure(subject: Subject): Promise<Result[]> {
   const lab = new Lab();
   const directory = mkdtempSync(join(tmpdir(), "hometun-bench-"));
   let server: Server | undefined;
+  let players: Players | undefined;
   try {
     const homes = await lab.namespace("homes");
     const isp = await lab.namespace("server");
@@ -93,26 +99,19 @@ async function measure(subject: Subject): Promise<Result[]> {
       homes.run("ip addr add 203.0.113.254/24 dev wan; ip route add local 198.18.0.0/16 dev lo"),
       isp.run(`ip addr add ${SERVER}/24 dev wan; ip route add 198.18.0.0/16 via 203.0.113.254`),
     ]);
-    server = subject.startsWith("charon")
-      ? await startCharon(isp, directory, { count })
-      : await startHometun(isp, directory, {
-          count,
-          node,
-          proof: subject === "hometun, PSK" ? "psk" : "ed25519",
-        });
-    const { pid, plan } = server;
-    writeFileSync(join(directory, "plan.json"), JSON.stringify(plan), { mode: 0o600 });
-    const argv = [...node, "--import", "tsx", HOMES, join(directory, "plan.json")];
-    const playing = homes.spawn(argv);
-    await playing.line((line) => line === "ready", PATIENCE_MS);
+    server = await startServer(subject, isp, directory);
+    writeFileSync(join(directory, "plan.json"), JSON.stringify(server.plan), { mode: 0o600 });
+    players =
+      subject === CHARON_ALONE
+        ? await startCharonHomes(homes, directory, count)
+        : await startHomes(homes, join(directory, "plan.json"));
+    const { pid } = server;
     const memory = residentKib(pid);
     const taken: Result[] = [];
-    for (const time of TIMES) {
+    for (const time of subject === CHARON_ALONE ? (["first"] as const) : TIMES) {
       const since = Date.now();
       const cpu = cpuSeconds(pid);
-      playing.write("go\n");
-      const answer = await playing.line((line) => line.startsWith("{"), PATIENCE_MS);
-      const report: HomesReport = JSON.parse(answer);
+      const report = await players.connect();
       const isUp = async () => ((await server?.tunnels(since)) === count ? true : undefined);
       await eventually(isUp, PATIENCE_MS, ASKING_MS);
       taken.push({
@@ -125,31 +124,40 @@ async function measure(subject: Subject): Promise<Result[]> {
         quartilesMs: report.quartilesMs,
       });
     }
-    await playing.stop();
     return taken;
   } finally {
+    await players?.stop().catch(() => undefined);
     await server?.stop().catch(() => undefined);
     await lab.dispose();
     rmSync(directory, { recursive: true, force: true });
   }
 }
 
+async function startServer(subject: Subject, namespace: Namespace, directory: string) {
+  if (subject.startsWith("charon")) return await startCharon(namespace, directory, { count });
+  const proof = subject === "hometun, PSK" ? "psk" : "ed25519";
+  return await startHometun(namespace, directory, { count, node, proof });
+}
+
+/** hometun's initiators, all in one process. */
+async function startHomes(namespace: Namespace, plan: string): Promise<Players> {
+  const playing = namespace.spawn([...node, "--import", "tsx", HOMES, plan]);
+  await playing.line((line) => line === "ready", PATIENCE_MS);
+  return {
+    async connect() {
+      playing.write("go\n");
+      return JSON.parse(await playing.line((line) => line.startsWith("{"), PATIENCE_MS));
+    },
+    stop: async () => {
+      await playing.stop();
+    },
+  };
+}
+
 function hasCharon(): boolean {
   const found = spawnSync("sh", ["-c", "command -v charon-systemd && command -v swanctl"]);
   if (found.status !== 0) process.stderr.write("charon is missing: bench/README.md\n");
   return found.status === 0;
-}
-
-/** utime and stime of all its threads, proc(5). */
-function cpuSeconds(pid: number): number {
-  const text = readFileSync(`/proc/${pid}/stat`, "utf8");
-  const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
-  return (Number(fields[11]) + Number(fields[12])) / TICKS_A_SECOND;
-}
-
-function residentKib(pid: number): number {
-  const text = readFileSync(`/proc/${pid}/status`, "utf8");
-  return Number(/^VmRSS:\s+(\d+)/m.exec(text)?.[1]);
 }
 
 /** The median of the rounds. */
@@ -173,7 +181,9 @@ function tableOf(all: readonly Result[]): string {
           subject,
           time === "first" ? "as it has started" : "back",
           of(({ tunnelsPerSecond }) => tunnelsPerSecond).toFixed(0),
-          `${(of(({ quartilesMs }) => quartilesMs[1] ?? 0) / 1_000).toFixed(1)} s`,
+          mine[0]?.quartilesMs[1] === undefined
+            ? "–"
+            : `${(of(({ quartilesMs }) => quartilesMs[1] ?? 0) / 1_000).toFixed(1)} s`,
           `${of(({ cpuMs }) => cpuMs).toFixed(2)} ms`,
           `${of(({ homesCpuMs }) => homesCpuMs).toFixed(2)} ms`,
           `${of(({ memory }) => memory).toFixed(1)} KiB`,

@@ -1,4 +1,4 @@
-/** What the process that plays the homes is told. */
+/** What whoever plays the homes is told, and answers. */
 
 export interface HomesPlan {
   readonly server: string;
@@ -23,9 +23,16 @@ export interface PlannedHome {
 export interface HomesReport {
   /** From the first message to the last tunnel. */
   readonly seconds: number;
-  /** When how many tunnels were up: milliseconds. */
+  /** When how many tunnels were up: milliseconds; empty where it is not known. */
   readonly quartilesMs: readonly number[];
   readonly tunnels: number;
   /** CPU of this process meanwhile, in seconds. */
   readonly cpuSeconds: number;
+}
+
+/** Whoever plays the homes. */
+export interface Players {
+  /** All connect at once; resolves when all have their keys. Again: all come back as after a power cut. */
+  connect(): Promise<HomesReport>;
+  stop(): Promise<void>;
 }

@@ -1,4 +1,4 @@
-/** The two servers that homes connect to, each in the namespace it is given. */
+/** The server that homes connect to, in the namespace it is given: what is asked of any, and hometun's. charon.ts has the other. */
 
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
@@ -11,10 +11,10 @@ import { eventually, type Namespace, type Running } from "../../test/support/nam
 import type { HomesPlan, PlannedHome } from "./plan.ts";
 
 const PROGRAM = resolve(import.meta.dirname, "../../dist/server/main.js");
-const OWNER_ONLY = { mode: 0o600 };
+export const OWNER_ONLY = { mode: 0o600 };
 const START_MS = 120_000;
 export const SERVER = "203.0.113.1";
-const IDENTITY = "isp.example";
+export const IDENTITY = "isp.example";
 export const SHARED_KEY = "the same for all, since this is a benchmark";
 /** The network for benchmarks, RFC 2544. */
 const NETWORK = [198, 18];
@@ -96,84 +96,7 @@ export async function startHometun(
   };
 }
 
-/** strongSwan's, with ESP in userspace too, and one interface for all. */
-export async function startCharon(
-  namespace: Namespace,
-  directory: string,
-  options: { readonly count: number },
-): Promise<Server> {
-  const vici = join(directory, "vici");
-  const config = join(directory, "strongswan.conf");
-  const swanctlConfig = join(directory, "swanctl.conf");
-  writeFileSync(config, charonText(vici));
-  writeFileSync(swanctlConfig, SWANCTL, OWNER_ONLY);
-  const command = "mount -t tmpfs none /run && exec charon-systemd";
-  const running = namespace.spawn(["unshare", "-m", "sh", "-c", command], {
-    env: { STRONGSWAN_CONF: config, SWANCTL_DIR: directory },
-  });
-  const env = ["env", `STRONGSWAN_CONF=${config}`, `SWANCTL_DIR=${directory}`];
-  const swanctl = (...args: string[]) =>
-    namespace.run([...env, "swanctl", ...args, "--uri", `unix://${vici}`]);
-  await untilStarted(running, () => swanctl("--load-all", "--file", swanctlConfig));
-  return {
-    pid: running.pid ?? 0,
-    plan: {
-      server: SERVER,
-      serverIdentity: IDENTITY,
-      sharedKey: SHARED_KEY,
-      fallback: true,
-      homes: plannedHomes(options.count, "psk"),
-    },
-    async tunnels() {
-      const [, total = "0"] = /IKE_SAs: (\d+) total/.exec(await swanctl("--stats")) ?? [];
-      return Number(total);
-    },
-    stop: async () => {
-      await running.stop();
-    },
-  };
-}
-
-function charonText(vici: string): string {
-  return `charon-systemd {
-    load_modular = no
-    load = random nonce aesni aes sha2 hmac kdf gcm openssl kernel-libipsec kernel-netlink socket-default vici
-    plugins { vici { socket = unix://${vici} } }
-    filelog { stderr { default = 0 } }
-    journal { default = -1 }
-  }
-  swanctl { }
-  `;
-}
-
-const SWANCTL = `
-  connections {
-    homes {
-      version = 2
-      proposals = aes256gcm16-prfsha256-x25519
-      pools = inner
-      encap = yes
-      local { auth = psk
-        id = ${IDENTITY} }
-      remote { auth = psk
-        id = *.homes.example }
-      children {
-        net {
-          local_ts = ::/0
-          esp_proposals = aes256gcm16
-        }
-      }
-    }
-  }
-  pools {
-    inner { addrs = 2001:db8::/64 }
-  }
-  secrets {
-    ike { secret = "${SHARED_KEY}" }
-  }
-`;
-
-function plannedHomes(count: number, proof: Proof): PlannedHome[] {
+export function plannedHomes(count: number, proof: Proof): PlannedHome[] {
   return Array.from({ length: count }, (_, index) => ({
     identity: `home-${index}.homes.example`,
     address: [...NETWORK, 1 + (index >> 8), index & 0xff].join("."),
@@ -182,7 +105,7 @@ function plannedHomes(count: number, proof: Proof): PlannedHome[] {
 }
 
 /** Throws with what it said when it ends instead. */
-async function untilStarted<T>(running: Running, ask: () => Promise<T>): Promise<T> {
+export async function untilStarted<T>(running: Running, ask: () => Promise<T>): Promise<T> {
   let hasEnded = false;
   void running.exited.then(() => {
     hasEnded = true;

@@ -72,7 +72,8 @@ export interface ResponderLimits {
 }
 
 export const DEFAULT_LIMITS: ResponderLimits = {
-  cookieThreshold: 64,
+  // After a power cut a thousand come at once, and a cookie makes each of them ask twice.
+  cookieThreshold: 1_024,
   maximumHalfOpen: 2_048,
   // Homes behind one NAT share an address.
   maximumHalfOpenPerAddress: 64,

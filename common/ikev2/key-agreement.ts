@@ -199,15 +199,11 @@ function concat(...parts: readonly ArrayLike<number>[]): Uint8Array {
 }
 
 function base64Url(octets: Uint8Array): string {
-  return btoa(String.fromCharCode(...octets))
-    .replaceAll("+", "-")
-    .replaceAll("/", "_")
-    .replaceAll("=", "");
+  return Buffer.from(octets).toString("base64url");
 }
 
 function fromBase64Url(text: string): Uint8Array {
-  const octets = atob(text.replaceAll("-", "+").replaceAll("_", "/"));
-  return Uint8Array.from(octets, (character) => character.charCodeAt(0));
+  return Uint8Array.from(Buffer.from(text, "base64url"));
 }
 
 function octetsOf(hexadecimal: string): Uint8Array {
