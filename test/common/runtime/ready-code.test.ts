@@ -1,5 +1,7 @@
 /** That what must be quick is rehearsed, and that a rehearsal harms nobody. */
 
+import { spawnSync } from "node:child_process";
+import { join } from "node:path";
 import { expect, it } from "vitest";
 import { openLog } from "../../../common/runtime/log.ts";
 import { type Rehearsal, rehearse } from "../../../common/runtime/ready-code.ts";
@@ -67,4 +69,14 @@ it("is no reason to fail", async () => {
   expect(lines).toMatchObject([{ msg: "address changes cannot be rehearsed" }]);
   await rehearse(() => Promise.reject(new Error("no")), { stop: never, log: logInto(lines) });
   expect(lines).toHaveLength(2);
+});
+
+it("says to the engine of this Node what it understands", () => {
+  const module = join(import.meta.dirname, "../../../common/runtime/ready-code.ts");
+  const code = `import("${module}").then((ready) => { ready.keepCodeReady(); ready.optimizeLate(); });`;
+  const { status, stdout, stderr } = spawnSync(process.execPath, ["--import", "tsx", "-e", code], {
+    encoding: "utf8",
+  });
+  // V8 writes there what it does not know, and goes on.
+  expect({ status, stdout, stderr }).toEqual({ status: 0, stdout: "", stderr: "" });
 });
