@@ -8,6 +8,7 @@ import {
   createCipheriv,
   createDecipheriv,
   createHmac,
+  createSecretKey,
   timingSafeEqual,
 } from "node:crypto";
 import { ByteWriter } from "../bytes/writer.ts";
@@ -200,7 +201,8 @@ function gcmParameters(encryption: IkeEncryption, keys: DirectionKeys, iv: Uint8
   nonce.set(keys.encryption.subarray(keyLength));
   nonce.set(iv, saltLength);
   const algorithm = `aes-${keyLength * 8}-gcm` as CipherGCMTypes;
-  return { algorithm, key: keys.encryption.subarray(0, keyLength), nonce };
+  const key = createSecretKey(keys.encryption.subarray(0, keyLength));
+  return { algorithm, key, nonce };
 }
 
 function hmac(key: Uint8Array, ...data: readonly Uint8Array[]): Uint8Array {
