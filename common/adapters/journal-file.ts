@@ -77,11 +77,12 @@ export class JournalFile {
     const lines = this.#pending;
     this.#pending = "";
     if (this.#rewriting || this.#handle === undefined) {
+      // Who asks for it from here on means a later content.
+      this.#rewriting = false;
       replaceFile(this.#path, this.#contents());
       await this.#handle?.close();
       this.#handle = undefined;
       this.#handle = await open(this.#path, "a", 0o600);
-      this.#rewriting = false;
     } else {
       await this.#handle.appendFile(lines);
       await this.#handle.datasync();

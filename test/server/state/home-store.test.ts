@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -45,6 +45,16 @@ describe("the store of homes", () => {
     const store = open();
     store.remember(entry(7));
     store.retain(new Set(["bob" as TunnelName]));
+    await store.close();
+    expect(readFileSync(join(directory, "endpoints"), "utf8")).toBe('{"version":1}\n');
+  });
+
+  it("forgets one who went while the journal is being written anew", async () => {
+    const store = open();
+    store.remember(entry(7));
+    // The new file stands, and is being opened.
+    while (!existsSync(join(directory, "endpoints"))) await Promise.resolve();
+    store.retain(new Set());
     await store.close();
     expect(readFileSync(join(directory, "endpoints"), "utf8")).toBe('{"version":1}\n');
   });
