@@ -161,7 +161,9 @@ export class SequenceFile implements SequenceStore {
   }
 
   sync(): void {
-    if (!this.#unsynced || this.#fd === undefined) return;
+    // What the background is at is not there yet.
+    const isDurable = !this.#unsynced && !this.#syncing;
+    if (isDurable || this.#fd === undefined) return;
     try {
       fdatasyncSync(this.#fd);
       this.#unsynced = false;

@@ -1,8 +1,11 @@
 import {
+  closeSync,
+  existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
+  readlinkSync,
   renameSync,
   rmSync,
   statSync,
@@ -259,6 +262,13 @@ describe("a file that cannot be written", () => {
     expect(new SequenceFile(elsewhere()).openInbound(cbc).window.top).toBe(9);
   });
 
+  it("is not taken for durable while that is only under way in the background", () => {
+    const file = new SequenceFile(path);
+    file.openOutbound(cbc).extend(1, () => undefined);
+    closeSync(descriptorOf(path));
+    expect(() => file.sync()).toThrow(SystemError);
+  });
+
   it("goes on with a file that was moved away and is none of its business", () => {
     const file = new SequenceFile(path);
     file.openOutbound(cbc);
@@ -267,6 +277,12 @@ describe("a file that cannot be written", () => {
     expect(new SequenceFile(`${path}.old`).openOutbound(cbc).next).toBe(1 + RESERVE);
   });
 });
+
+/** Of ours, the one that has the file open. */
+function descriptorOf(file: string): number {
+  const open = readdirSync("/proc/self/fd").filter((fd) => existsSync(`/proc/self/fd/${fd}`));
+  return Number(open.find((fd) => readlinkSync(`/proc/self/fd/${fd}`) === file));
+}
 
 function flipped(octets: Buffer, at: number): Buffer {
   octets.writeUInt8(octets.readUInt8(at) ^ 0x10, at);
