@@ -148,6 +148,8 @@ export class TunnelServer implements MeteredServer {
   /** The homes still to be looked at in this round. */
   #round: Home[] = [];
   #failed: (error: unknown) => void = () => undefined;
+  /** The last change of the homes. */
+  #changing: Promise<void> = Promise.resolve();
 
   constructor(parts: TunnelServerParts) {
     const { config, clock } = parts;
@@ -170,8 +172,17 @@ export class TunnelServer implements MeteredServer {
     this.#scheduleTick();
   }
 
-  /** Adds, changes and removes homes; those that stay as they are notice nothing. Throws `SystemError`. */
-  async setHomes(wanted: readonly HomeConfig[]): Promise<void> {
+  /**
+   * Adds, changes and removes homes; those that stay as they are notice nothing. One change after the other. Throws
+   * `SystemError`.
+   */
+  setHomes(wanted: readonly HomeConfig[]): Promise<void> {
+    const change = this.#changing.then(() => this.#change(wanted));
+    this.#changing = change.catch(() => undefined);
+    return change;
+  }
+
+  async #change(wanted: readonly HomeConfig[]): Promise<void> {
     const { config, dataPlane, log } = this.#parts;
     const specs = wanted.map((home) => {
       const before = this.#homes.get(home.name);
@@ -375,6 +386,8 @@ export class TunnelServer implements MeteredServer {
 
   async close(): Promise<void> {
     this.leave();
+    // What is still being made is removed, too.
+    await this.#changing;
     await this.#parts.dataPlane.close();
   }
 

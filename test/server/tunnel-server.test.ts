@@ -88,6 +88,21 @@ describe("a server that begins anew", () => {
   });
 });
 
+describe("a server that ends", () => {
+  it("leaves nothing of homes that are being added", async () => {
+    const { server, dataPlane, homes } = simulated;
+    let finish = () => {};
+    dataPlane.busy = new Promise((resolve) => {
+      finish = resolve;
+    });
+    const changing = server.setHomes(homes);
+    const closing = server.close();
+    finish();
+    await Promise.all([changing, closing]);
+    expect(dataPlane.interfaceIndex("home-1" as TunnelName)).toBe(0);
+  });
+});
+
 describe("a home that negotiates keys from elsewhere than it stated", () => {
   const NAT = { address: "198.51.100.254" as Ipv4Address, port: 40_001 };
   const HOME_1 = "home-1" as TunnelName;
