@@ -37,8 +37,11 @@ import { TunnelServer } from "./tunnel-server.ts";
 export function assemble(config: ServerConfig, log: Logger, descriptors: DescriptorStore): Task[] {
   const clock = systemClock();
   let server: TunnelServer | undefined;
-  /** The homes as last read. */
-  let homes = config.homes;
+  let begin = () => {};
+  /** Until the tunnels stand, or cannot. */
+  const beginning = new Promise<void>((resolve) => {
+    begin = resolve;
+  });
 
   const tunnelsTask: ReloadableTask = {
     name: "tunnels",
@@ -107,26 +110,26 @@ export function assemble(config: ServerConfig, log: Logger, descriptors: Descrip
         closers.add(tunnels);
         links.onChange((change) => tunnels.followInterface(change));
         await tunnels.open(failure.fail);
-        // A reload may have come while the tunnels were being made.
-        if (homes !== config.homes) await tunnels.setHomes(homes);
         closers.add(
           socket.subscribe([RouteGroup.ipv4Address], () => tunnels.refreshOwnAddresses()),
         );
         server = tunnels;
+        begin();
         ready();
         await rehearse(() => rehearsal(config), { stop: signal, log });
         optimizeLate();
         await Promise.race([untilAborted(signal), failure.promise]);
       } finally {
         server = undefined;
+        begin();
         await closers.end(signal);
       }
     },
     ailment: (now) => server?.ailment(now),
     summary: () => server?.summary() ?? "no tunnels",
     async reload(wanted) {
-      homes = wanted.homes;
-      await server?.setHomes(homes);
+      await beginning;
+      await server?.setHomes(wanted.homes);
       if (settingsOf(wanted) === settingsOf(config)) return;
       log.warn("homes are taken over; the other settings need a restart");
     },

@@ -1,0 +1,93 @@
+/**
+ * A server with so many homes that it takes a while to make their tunnels, and is told something else meanwhile.
+ *
+ *     ┌ server ──────────────────┐
+ *     │ hometun-server run       │
+ *     │ ht-home-1 ... ht-home-N  │
+ *     └──────────────────────────┘
+ */
+
+import { writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { canUseNamespaces, eventually, PATIENCE_MS } from "../support/namespace.ts";
+import { daemonsAreBuilt, TunnelLab } from "../support/tunnel-lab.ts";
+
+const MANY = 300;
+const skipped = !canUseNamespaces() || !daemonsAreBuilt();
+
+let lab: TunnelLab;
+
+beforeEach(async () => {
+  lab = await TunnelLab.build({ homes: [], server: 'data-plane = "userspace"' });
+});
+
+afterEach(async () => {
+  await lab?.dispose();
+});
+
+async function addHomes(from: number, to: number): Promise<void> {
+  const directory = join(dirname(lab.server.configFile), "homes");
+  for (let number = from; number <= to; number++) {
+    await writeFile(join(directory, `home-${number}.toml`), homeText(number), { mode: 0o600 });
+  }
+}
+
+/** The log has so many lines that say so. */
+async function isSaid(message: string, times = 1): Promise<void> {
+  const said = () => lab.server.running.stderr.split(`"msg":"${message}"`).length > times;
+  await eventually(async () => said() || undefined, PATIENCE_MS, 1);
+}
+
+async function countOf(objects: string): Promise<number> {
+  const listed = await lab.serverNamespace.run(objects);
+  return listed.split("\n").filter((line) => line !== "").length;
+}
+
+const LINKS = "ip -brief link show type tun";
+const ROUTES = "ip -6 route show proto 104";
+
+describe.skipIf(skipped)("a server", () => {
+  it("that is still starting takes each reload, also one while it is at another", async () => {
+    await addHomes(1, MANY);
+    lab.server.launch();
+    await isSaid("data plane");
+    await addHomes(MANY + 1, 2 * MANY);
+    lab.server.running.kill("SIGHUP");
+    await isSaid("tunnels ready");
+    await addHomes(2 * MANY + 1, 2 * MANY + 1);
+    lab.server.running.kill("SIGHUP");
+    await isSaid("configuration reloaded", 2);
+    await isSaid("ready");
+    expect((await lab.server.status()).matching).toBe(2 * MANY + 1);
+    await lab.server.stop();
+  });
+
+  it("that is stopped while it takes a reload leaves no interface and no route", async () => {
+    await addHomes(1, 1);
+    await lab.server.start();
+    await addHomes(2, MANY);
+    lab.server.running.kill("SIGHUP");
+    await eventually(async () => (await countOf(LINKS)) > 1 || undefined, PATIENCE_MS, 1);
+    await lab.server.stop();
+    expect([await countOf(LINKS), await countOf(ROUTES)]).toEqual([0, 0]);
+  });
+});
+
+function homeText(number: number): string {
+  const hex = number.toString(16);
+  const digits = (fill: string) => hex.padStart(8, "0").padStart(64, fill);
+  const association = (direction: "inbound" | "outbound", spi: number) => `[keys.${direction}]
+spi = ${spi}
+suite = "aes-cbc-256-hmac-sha2-256-128"
+key = "${digits(direction === "inbound" ? "1" : "2")}"
+integrity-key = "${digits(direction === "inbound" ? "3" : "4")}"
+`;
+  return `name = "home-${number}"
+link-local = "fe80::c:${hex}"
+server-link-local = "fe80::5:${hex}"
+prefixes = ["2001:db8:${hex}::/48"]
+[keys]
+mode = "manual"
+${association("outbound", 0x10_0000 + number)}${association("inbound", 0x20_0000 + number)}`;
+}
