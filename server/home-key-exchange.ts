@@ -190,14 +190,19 @@ export class HomeKeyExchange {
         next.config.interfaceName === entry.home.config.interfaceName &&
         next.config.encapsulation === entry.home.config.encapsulation;
       if (stays) continue;
-      for (const id of [...entry.sessions]) {
-        this.#driver.feed({ kind: "session", id, input: { kind: "close" } });
-      }
-      this.#removeAll(entry);
+      this.#end(entry);
       this.#homes.delete(name);
       this.#byIdentity.delete(formatIdentification(entry.home.identity));
       this.#links.forget(entry.home.identity);
     }
+  }
+
+  /** The home is told, and may come again. */
+  #end(entry: Entry): void {
+    for (const id of [...entry.sessions]) {
+      this.#driver.feed({ kind: "session", id, input: { kind: "close" } });
+    }
+    this.#removeAll(entry);
   }
 
   /** From now on these homes may come: their tunnels stand. Those that changed are asked to come again. */
@@ -213,6 +218,8 @@ export class HomeKeyExchange {
         this.#add(home, print);
         continue;
       }
+      // It had no tunnel when they were negotiated: they are nowhere, and it does not know.
+      if (this.#lacksPairs(entry)) this.#end(entry);
       const changed = entry.fingerprint !== print;
       entry.home = home;
       entry.policy = this.#policyOf(home);
@@ -227,6 +234,14 @@ export class HomeKeyExchange {
       ...associations.values(),
     ]);
     this.#former.begin([...this.#homes.keys()], inherited);
+  }
+
+  #lacksPairs({ home, associations }: Entry): boolean {
+    if (associations.size === 0) return false;
+    const standing = new Set(
+      this.#parts.keyed.associations(home.config.name).map(({ spi }) => spi),
+    );
+    return [...associations.keys()].some((spi) => !standing.has(spi));
   }
 
   #askReauthentication(id: SessionId): void {

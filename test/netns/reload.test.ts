@@ -1,26 +1,33 @@
 /**
- * A server with so many homes that it takes a while to make their tunnels, and is told something else meanwhile.
+ * A server that is told something else while it makes tunnels, which takes a while for so many homes, or after it could
+ * not make one.
  *
- *     ┌ server ──────────────────┐
- *     │ hometun-server run       │
- *     │ ht-home-1 ... ht-home-N  │
+ *     ┌ server ──────────────────┐            ┌ alice ────────┐
+ *     │ hometun-server run       │            │ hometun run   │
+ *     │ ht-home-1 ... ht-home-N  ├── router ──┤               │
+ *     │ ht-alice                 │            └───────────────┘
  *     └──────────────────────────┘
  */
 
 import { writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it } from "vitest";
 import { canUseNamespaces, eventually, PATIENCE_MS } from "../support/namespace.ts";
-import { daemonsAreBuilt, TunnelLab } from "../support/tunnel-lab.ts";
+import {
+  daemonsAreBuilt,
+  homeIn,
+  TunnelLab,
+  type TunnelLabOptions,
+} from "../support/tunnel-lab.ts";
 
 const MANY = 300;
 const skipped = !canUseNamespaces() || !daemonsAreBuilt();
 
 let lab: TunnelLab;
 
-beforeEach(async () => {
-  lab = await TunnelLab.build({ homes: [], server: 'data-plane = "userspace"' });
-});
+const build = async (homes: TunnelLabOptions["homes"] = []) => {
+  lab = await TunnelLab.build({ homes, server: 'data-plane = "userspace"' });
+};
 
 afterEach(async () => {
   await lab?.dispose();
@@ -49,6 +56,7 @@ const ROUTES = "ip -6 route show proto 104";
 
 describe.skipIf(skipped)("a server", () => {
   it("that is still starting takes each reload, also one while it is at another", async () => {
+    await build();
     await addHomes(1, MANY);
     lab.server.launch();
     await isSaid("data plane");
@@ -64,6 +72,7 @@ describe.skipIf(skipped)("a server", () => {
   });
 
   it("that is stopped while it takes a reload leaves no interface and no route", async () => {
+    await build();
     await addHomes(1, 1);
     await lab.server.start();
     await addHomes(2, MANY);
@@ -71,6 +80,22 @@ describe.skipIf(skipped)("a server", () => {
     await eventually(async () => (await countOf(LINKS)) > 1 || undefined, PATIENCE_MS, 1);
     await lab.server.stop();
     expect([await countOf(LINKS), await countOf(ROUTES)]).toEqual([0, 0]);
+  });
+
+  it("that can make a home's interface at last has the home negotiate keys for it", async () => {
+    await build([
+      { name: "alice", ikev2: "psk" },
+      { name: "bob", ikev2: "psk" },
+    ]);
+    const { server, serverNamespace } = lab;
+    await serverNamespace.run("ip link add ht-alice type veth peer name other");
+    await server.start();
+    const alice = lab.home("alice");
+    await alice.client.start();
+    await server.until((status) => homeIn(status, "alice").keys?.state === "established");
+    await serverNamespace.run("ip link del ht-alice");
+    server.running.kill("SIGHUP");
+    await lab.confirmed(alice, alice.ipv4(7));
   });
 });
 
