@@ -112,9 +112,10 @@ const HOLD_GRACE = 3_000;
 const HOLD_GRACE_A_TUNNEL = 1;
 /**
  * Sequence numbers reserved ahead. The kernel asks nobody before it uses one, so they must outlast the ten seconds in
- * which every tunnel is looked at: 64-bit numbers are many, of 32-bit ones a lost reserve may not hurt.
+ * which every tunnel is looked at. A power cut loses them: of 64-bit numbers so few that the peer, who may miss no 2^32
+ * (RFC 4303 section 2.2.1), follows over three of those; of 32-bit ones a lost reserve may not hurt.
  */
-const AHEAD_EXTENDED = 2 ** 32;
+const AHEAD_EXTENDED = 2 ** 30;
 const AHEAD_32 = 2 ** 25;
 /** The share of those that is left when more are asked for, and when without them nothing more may be sent. */
 const EXTEND_BELOW = 1 / 2;
