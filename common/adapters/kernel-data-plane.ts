@@ -435,7 +435,10 @@ export class KernelDataPlane implements DataPlane, KeyedDataPlane {
     const tunnels = [...this.#tunnels.values()];
     const operations = planXfrm(
       present,
-      tunnels.map((tunnel) => this.#wantedOf(tunnel, present.states, starts.get(tunnel))),
+      tunnels.map((tunnel) => {
+        const { states = [] } = found.byInterface.get(tunnel.attachment.interfaceId) ?? {};
+        return this.#wantedAmong(tunnel, states, starts.get(tunnel));
+      }),
     );
     await this.#perform(operations);
     // From here on what stands is ours, and of what goes nothing is inherited.
@@ -836,6 +839,20 @@ export class KernelDataPlane implements DataPlane, KeyedDataPlane {
         xfrmRequest({ kind: "delete-state", state: from }),
       ]);
     }
+  }
+
+  /** As `#wantedOf`. A tunnel that is not new, and so has no `start`, may have lost its states. */
+  #wantedAmong(
+    tunnel: KernelTunnel,
+    present: readonly PresentState[],
+    start: SequenceStart | undefined,
+  ): WantedXfrm {
+    const wanted = tunnel.wanted();
+    const begin = start ?? this.#startAfterLoss(tunnel, present, wanted);
+    if (begin !== undefined) return this.#wantedOf(tunnel, present, begin);
+    const { inbound, policies } = wanted;
+    const stands = inbound !== undefined && standingState(present, inbound) !== undefined;
+    return { inbound: stands ? inbound : undefined, policies };
   }
 
   /**

@@ -13,7 +13,7 @@ import {
 } from "../../common/adapters/kernel-data-plane.ts";
 import type { NetlinkRequest } from "../../common/adapters/netlink-requests.ts";
 import { SequenceFile } from "../../common/adapters/sequence-file.ts";
-import { SystemError } from "../../common/errors.ts";
+import { ConfigError, SystemError } from "../../common/errors.ts";
 import { ReplayWindow } from "../../common/esp/replay-window.ts";
 import { parseIpv4 } from "../../common/ip/address.ts";
 import type { Instant } from "../../common/time.ts";
@@ -124,5 +124,33 @@ describe.skipIf(!canUseNamespaces())("numbers", () => {
     const next = (table.sentWith(tunnel(1)) ?? 0) + 1;
     expect(next).toBeGreaterThan(5);
     expect(home.infer(next % 2 ** 32)).toBe(next);
+  });
+
+  it("do not begin anew when somebody deleted the states before a reload", async () => {
+    const plane = openPlane();
+    await plane.apply([tunnel(1)]);
+    table.states.clear();
+    await plane.apply([tunnel(1), tunnel(2)]);
+    expect(table.sentWith(tunnel(1))).toBeGreaterThan(0);
+    expect(table.sentWith(tunnel(2))).toBe(0);
+  });
+
+  it("of a single-use key are not used at all then", async () => {
+    const plane = openPlane();
+    await plane.apply([tunnel(1, "aes-gcm-256")]);
+    table.states.clear();
+    await plane.apply([tunnel(1, "aes-gcm-256"), tunnel(2)]);
+    expect(table.sentWith(tunnel(1))).toBeUndefined();
+  });
+
+  it("do not begin anew with the reload that follows one that was refused", async () => {
+    await openPlane().apply([tunnel(1), tunnel(2, "aes-gcm-256")]);
+    table = new Table();
+    const plane = openPlane();
+    await plane.apply([tunnel(3)]);
+    const wanted = [tunnel(3), tunnel(1)];
+    await expect(plane.apply([...wanted, tunnel(2, "aes-gcm-256")])).rejects.toThrow(ConfigError);
+    await plane.apply(wanted);
+    expect(table.sentWith(tunnel(1))).toBeGreaterThan(0);
   });
 });
