@@ -413,9 +413,9 @@ export class KernelDataPlane implements DataPlane, KeyedDataPlane {
     const specs = [...this.#tunnels.values()].map(({ spec }) => spec);
     const plan = planTunnels(specs, wanted);
     const links = await this.#presentLinks();
-    const present = this.#present();
 
     for (const name of plan.remove) this.#forget(name);
+    const present = this.#present();
     for (const spec of plan.change) this.#tunnel(spec.name).spec = spec;
     const starts = new Map<KernelTunnel, SequenceStart>();
     const found = { links, present, ...byInterface(links, present) };

@@ -153,4 +153,12 @@ describe.skipIf(!canUseNamespaces())("numbers", () => {
     await plane.apply(wanted);
     expect(table.sentWith(tunnel(1))).toBeGreaterThan(0);
   });
+
+  it("go on where they were when the peer's keys alone are others", async () => {
+    const plane = openPlane();
+    await plane.apply([tunnel(1)]);
+    const { inbound } = tunnel(2);
+    await plane.apply([{ ...tunnel(1), ...(inbound === undefined ? {} : { inbound }) }]);
+    expect(table.sentWith(tunnel(1))).toBe(0);
+  });
 });
