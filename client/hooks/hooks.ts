@@ -34,6 +34,7 @@ export class Hooks {
   readonly #waiting: HomeEvent[] = [];
   #running: Promise<void> | undefined;
   #view: HomeView | undefined;
+  #closed = false;
 
   constructor(parts: HooksParts) {
     this.#parts = parts;
@@ -41,12 +42,15 @@ export class Hooks {
 
   /** Something of the tunnel may be different, or another second has passed. */
   follow(view: HomeView): void {
+    // The tunnel stands until the last hook has ended.
+    if (this.#closed) return;
     this.#view = view;
     this.#enqueue(this.#events.see(view, this.#parts.clock.now()));
   }
 
   /** Says that the tunnel is down, if it was up, and waits for the hook to end, but not for long. */
   async close(): Promise<void> {
+    this.#closed = true;
     this.#waiting.length = 0;
     if (this.#view !== undefined) this.#enqueue(this.#events.end(this.#view));
     const { clock, log } = this.#parts;

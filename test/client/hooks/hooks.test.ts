@@ -184,6 +184,16 @@ describe("hooks", () => {
     expect(runs.map(eventOf)).toEqual(["up", "down"]);
   });
 
+  it("hear nothing after the end, though the tunnel stands until they have ended", async () => {
+    const { hooks, runs, finishAll } = setUp();
+    hooks.follow(view("confirmed"));
+    const closing = hooks.close();
+    hooks.follow(view("confirmed"));
+    await finishAll();
+    await closing;
+    expect(runs.map(eventOf)).toEqual(["up", "down"]);
+  });
+
   it("that never end are not waited for for ever", async () => {
     const { hooks, clock, lines } = setUp();
     hooks.follow(view("confirmed"));
