@@ -153,7 +153,9 @@ export class Announcer {
       case "address":
         return this.#addressIs(input.address, now);
       case "announce":
-        return phase.kind === "no-address" ? [] : this.#announce(phase.address, now);
+        if (phase.kind === "no-address") return [];
+        // The change is as old as it was.
+        return this.#announce(phase.address, now, phase.kind === "announcing" ? phase.since : now);
       case "answer":
         if (phase.kind === "announcing") return this.#confirm(phase, now);
         this.#rest(now);
@@ -191,11 +193,11 @@ export class Announcer {
     return this.#announce(address, now);
   }
 
-  #announce(address: Ipv4Address, now: Instant): AnnouncerEffect[] {
+  #announce(address: Ipv4Address, now: Instant, since = now): AnnouncerEffect[] {
     this.#phase = {
       kind: "announcing",
       address,
-      since: now,
+      since,
       advertisements: 1,
       advertisedAt: now,
       solicitations: 1,

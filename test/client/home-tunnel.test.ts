@@ -139,6 +139,16 @@ describe("a change of address", () => {
     await simulated.close();
   });
 
+  it("is confirmed so long after it came, however often it was announced meanwhile", () => {
+    follow("192.0.2.7");
+    clock.advanceTo(90_000);
+    home.announce();
+    expect(home.status().state.since).toBe(Date.UTC(2026, 0, 1));
+    clock.advanceTo(90_003);
+    answer();
+    expect(home.status().lastMove).toMatchObject({ confirmedInMs: 90_003 });
+  });
+
   it("keeps its name when it is announced again", () => {
     follow("192.0.2.7");
     answer();

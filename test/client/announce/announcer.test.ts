@@ -139,14 +139,21 @@ describe("without an address", () => {
 });
 
 describe("an order to announce", () => {
-  it.each([
-    ["announcing", announcing],
-    ["confirmed", confirmed],
-  ])("starts afresh when %s", (_, make) => {
-    const announcer = make();
+  it("starts afresh when confirmed", () => {
+    const announcer = confirmed();
     expect(announcer.handle(ANNOUNCE, at(50))).toEqual([advertise(HOME), SOLICIT]);
     expect(announcer.handle(ANSWER, at(60))).toEqual([
       { kind: "confirmed", address: HOME, elapsedMs: 10 },
+    ]);
+  });
+
+  it("begins the repeats anew when announcing, and makes the change no younger", () => {
+    const announcer = announcing();
+    runUntil(announcer, 40_000);
+    expect(announcer.handle(ANNOUNCE, at(40_000))).toEqual([advertise(HOME), SOLICIT]);
+    expect(announcer.deadline).toBe(40_100);
+    expect(announcer.handle(ANSWER, at(40_010))).toEqual([
+      { kind: "confirmed", address: HOME, elapsedMs: 40_010 },
     ]);
   });
 });
