@@ -3,12 +3,13 @@
  * docs/lan.md has examples for radvd, dnsmasq and systemd-networkd.
  */
 
-import { formatIpv6Prefix, type Ipv6Prefix } from "../../common/ip/address.ts";
+import { formatIpv6Prefix } from "../../common/ip/address.ts";
 import { Driver } from "../../common/runtime/drive.ts";
 import type { HomeView } from "../home-view.ts";
 import type { LanParts, LanSide } from "./lan.ts";
 import { dnsFor } from "./lan-config.ts";
 import type { LanStatus } from "./lan-status.ts";
+import { PrefixGuard } from "./prefix-guard.ts";
 import {
   PREFERRED_LIFETIME,
   ROUTER_LIFETIME,
@@ -51,13 +52,16 @@ export class ExportedLan implements LanSide {
   readonly #core: RouterAdvertiser;
   readonly #driver: Driver<RouterAdvertiserInput, RouterAdvertiserEffect>;
   #view: HomeView | undefined;
-  #guarded: readonly Ipv6Prefix[] = [];
+  readonly #guard: PrefixGuard;
   #stopped = false;
   #written: string | undefined;
+  /** That it cannot be written was said. */
+  #isFailing = false;
 
   constructor(parts: ExportedLanParts) {
     const { config, clock } = parts;
     this.#parts = parts;
+    this.#guard = new PrefixGuard(parts.links, parts.log);
     this.#core = new RouterAdvertiser({
       random: () => 0,
       prefixes: [],
@@ -69,20 +73,20 @@ export class ExportedLan implements LanSide {
   }
 
   async open(view: HomeView): Promise<void> {
-    const { enableForwarding, links, log } = this.#parts;
+    const { enableForwarding, log } = this.#parts;
     if (enableForwarding()) {
       log.info(
         "IPv6 forwarding enabled (net.ipv6.conf.all.forwarding=1): this machine is a router",
       );
     }
-    await links.guard(view.prefixes);
-    this.#guarded = view.prefixes;
+    await this.#guard.open(view.prefixes);
     this.follow(view);
   }
 
   follow(view: HomeView): void {
     if (this.#stopped) return;
     this.#view = view;
+    this.#guard.follow(view.prefixes);
     this.#driver.feed({ kind: "tunnel", up: view.confirmed });
     this.#write();
   }
@@ -91,7 +95,7 @@ export class ExportedLan implements LanSide {
     const { config } = this.#parts;
     const lans = this.#view === undefined ? [] : this.#export(this.#view).lans;
     const isp = this.#view?.ispInterface;
-    const without = this.#guarded.length === 0 ? "unassigned" : "no-prefix";
+    const without = this.#guard.prefixes.length === 0 ? "unassigned" : "no-prefix";
     return {
       mode: "export",
       exportFile: config.exportFile,
@@ -107,7 +111,7 @@ export class ExportedLan implements LanSide {
     this.#driver.close();
     this.#stopped = true;
     this.#write();
-    await this.#parts.links.unguard(this.#guarded);
+    await this.#guard.close();
   }
 
   #write(): void {
@@ -115,11 +119,14 @@ export class ExportedLan implements LanSide {
     const { write, config, log } = this.#parts;
     const text = `${JSON.stringify(this.#export(this.#view), null, 2)}\n`;
     if (text === this.#written) return;
-    this.#written = text;
     try {
       write(text);
+      this.#written = text;
+      this.#isFailing = false;
     } catch (err) {
-      log.warn({ err, file: config.exportFile }, "cannot export the LAN");
+      // Each second it is tried again.
+      if (!this.#isFailing) log.warn({ err, file: config.exportFile }, "cannot export the LAN");
+      this.#isFailing = true;
     }
   }
 

@@ -21,6 +21,7 @@ import type { HomeView } from "../home-view.ts";
 import { formatToldPrefixes, parseToldPrefixes, type ToldPrefix } from "./former-prefixes.ts";
 import { dnsFor, type LanConfig } from "./lan-config.ts";
 import type { LanInterfaceState, LanInterfaceStatus, LanStatus } from "./lan-status.ts";
+import { PrefixGuard } from "./prefix-guard.ts";
 import {
   RouterAdvertiser,
   type RouterAdvertiserEffect,
@@ -69,7 +70,7 @@ export interface LanParts {
 export class BuiltInLan implements LanSide {
   readonly #parts: LanParts;
   #interfaces: readonly LanInterface[] = [];
-  #prefixes: readonly Ipv6Prefix[] = [];
+  readonly #guard: PrefixGuard;
   #told: readonly ToldPrefix[] = [];
   #written: string | undefined;
   #subscription: { close(): void } | undefined;
@@ -79,17 +80,17 @@ export class BuiltInLan implements LanSide {
 
   constructor(parts: LanParts) {
     this.#parts = parts;
+    this.#guard = new PrefixGuard(parts.links, parts.log);
   }
 
   async open(view: HomeView): Promise<void> {
-    const { config, links, enableForwarding, subscribe, log } = this.#parts;
+    const { config, enableForwarding, subscribe, log } = this.#parts;
     if (enableForwarding()) {
       log.info(
         "IPv6 forwarding enabled (net.ipv6.conf.all.forwarding=1): this machine is a router",
       );
     }
-    this.#prefixes = view.prefixes;
-    await links.guard(view.prefixes);
+    await this.#guard.open(view.prefixes);
     this.#recall();
     const subnets = this.#subnets(view);
     this.#interfaces = config.interfaces.map((name, index) => {
@@ -108,13 +109,13 @@ export class BuiltInLan implements LanSide {
 
   follow(view: HomeView): void {
     if (this.#closed) return;
-    if (!isSame(view.prefixes, this.#prefixes)) this.#renumber(view);
+    if (this.#guard.follow(view.prefixes)) this.#renumber(view);
     for (const each of this.#interfaces) each.follow(view);
     this.#remember();
   }
 
   status(): LanStatus {
-    const isAssigned = this.#prefixes.length > 0;
+    const isAssigned = this.#guard.prefixes.length > 0;
     const interfaces = this.#interfaces.map((each) => each.status(isAssigned));
     return { mode: "built-in", interfaces };
   }
@@ -125,7 +126,7 @@ export class BuiltInLan implements LanSide {
     await this.#looking;
     for (const each of this.#interfaces) await each.close();
     this.#remember();
-    await this.#parts.links.unguard(this.#prefixes);
+    await this.#guard.close();
   }
 
   #subnets(view: HomeView): readonly Ipv6Prefix[] {
@@ -135,16 +136,10 @@ export class BuiltInLan implements LanSide {
 
   /** The home has other prefixes than before. */
   #renumber(view: HomeView): void {
-    const { links, log } = this.#parts;
-    const gone = this.#prefixes.filter((prefix) => !isIn(prefix, view.prefixes));
-    this.#prefixes = view.prefixes;
     const subnets = this.#subnets(view);
     this.#interfaces.forEach((each, index) => {
       each.renumber(subnets[index]);
     });
-    Promise.all([links.unguard(gone), links.guard(view.prefixes)]).catch((err: unknown) =>
-      log.warn({ err }, "cannot guard the home's prefixes"),
-    );
     this.#hint();
   }
 
@@ -421,14 +416,4 @@ class LanInterface {
         break;
     }
   }
-}
-
-function isIn(prefix: Ipv6Prefix, others: readonly Ipv6Prefix[]): boolean {
-  return others.some(
-    ({ address, length }) => address === prefix.address && length === prefix.length,
-  );
-}
-
-function isSame(prefixes: readonly Ipv6Prefix[], others: readonly Ipv6Prefix[]): boolean {
-  return prefixes.length === others.length && prefixes.every((prefix) => isIn(prefix, others));
 }
