@@ -131,9 +131,12 @@ export async function askControl(path: string, request: ControlRequest): Promise
       if (length > LONGEST_REPLY) fail("EMSGSIZE");
     });
     socket.on("end", () => {
+      const text = Buffer.concat(chunks).toString("utf8");
+      // A daemon that ends breaks off.
+      if (!text.endsWith("\n")) return fail("ECONNRESET");
       socket.destroy();
       try {
-        resolve(decodeReply(Buffer.concat(chunks).toString("utf8")));
+        resolve(decodeReply(text));
       } catch (error) {
         reject(error);
       }

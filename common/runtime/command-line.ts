@@ -1,5 +1,6 @@
 /** What the two programs' command lines have in common: exit statuses, how errors are told, how status is shown. */
 
+import { setTimeout as pause } from "node:timers/promises";
 import { Command, CommanderError, Option } from "commander";
 import { DaemonAbsentError } from "../adapters/control-socket.ts";
 import { ConfigMistakes } from "../config/mistakes.ts";
@@ -164,16 +165,24 @@ export async function showStatus<Status>(
   }
   const redraw = terminal && options.json !== true;
   const separator = options.json === true ? "" : "\n";
-  await eachSecond(async (first) => {
+  const step = async (first: boolean) => {
     const text = await show().catch((error: unknown) => {
       // A daemon that is being restarted comes back; one that was never there is told at once.
-      if (first || !(error instanceof DaemonAbsentError)) throw error;
+      if (first || !mayPass(error)) throw error;
       return options.json === true ? "" : `${style.bad(error.message)}\n`;
     });
     process.stdout.write(
       redraw ? HOME_AND_CLEAR + fitted(text, process.stdout) : (first ? "" : separator) + text,
     );
-  });
+  };
+  // Until an interrupt, which is how it is meant to end.
+  await repeat(step, { pauseMs: WATCH_INTERVAL, stop: interruption() });
+}
+
+/** The daemon ends, is gone, begins, or has no time. */
+function mayPass(error: unknown): error is Error {
+  const kinds = [DaemonAbsentError, RefusedError, SystemError];
+  return kinds.some((kind) => error instanceof kind);
 }
 
 /** A screenful: what does not fit is said, not scrolled away. A terminal breaks lines that are wider than it is. */
@@ -199,18 +208,14 @@ interface Screen {
   readonly columns?: number;
 }
 
-/** Until an interrupt, which is how it is meant to end. */
-async function eachSecond(step: (first: boolean) => Promise<void>): Promise<void> {
-  const stop = interruption();
+/** Takes a step, and pauses, until `stop` aborts. */
+export async function repeat(
+  step: (first: boolean) => Promise<void>,
+  { pauseMs, stop }: { readonly pauseMs: number; readonly stop: AbortSignal },
+): Promise<void> {
   for (let first = true; !stop.aborted; first = false) {
     await step(first);
-    await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, WATCH_INTERVAL);
-      stop.addEventListener("abort", () => {
-        clearTimeout(timer);
-        resolve();
-      });
-    });
+    await pause(pauseMs, undefined, { signal: stop }).catch(() => undefined);
   }
 }
 

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type ControlServer, serveControl } from "../../common/adapters/control-socket.ts";
-import { done } from "../../common/control/protocol.ts";
+import { type ControlReply, done, refused } from "../../common/control/protocol.ts";
 import { CLIENT_TEXT } from "../support/config-text.ts";
 import { runMain } from "../support/program.ts";
 
@@ -133,6 +133,23 @@ describe.concurrent("hometun", { timeout: 30_000 }, () => {
       stderr: "",
     });
     expect(asked).toEqual(["status", "announce"]);
+    await server.close();
+  });
+
+  it("status --watch outlives a restart of the daemon", async () => {
+    const path = at("watched.sock");
+    const replies: ControlReply[] = [
+      done({ pid: 1 }),
+      refused("unavailable", "the daemon is starting"),
+      done({ pid: 2 }),
+    ];
+    const end = refused("unknown-home", "enough");
+    const server = await serveControl(path, () => replies.shift() ?? end);
+    expect(await hometun("status", "--watch", "--json", "--socket", path)).toEqual({
+      status: 2,
+      stdout: '{"pid":1}\n{"pid":2}\n',
+      stderr: "hometun: enough\n",
+    });
     await server.close();
   });
 });

@@ -136,7 +136,7 @@ describe("a request", () => {
     await serve(() => done(new JsonPieces(answers.shift() ?? [])));
     const ask = () => askControl(path, { command: "status" });
     expect(await ask()).toEqual(refused("failed", "no piece"));
-    await expect(ask()).rejects.toThrow();
+    await expect(ask()).rejects.toMatchObject({ code: "ECONNRESET" });
   });
 
   it("is refused while 16 others are being made", async () => {

@@ -1,10 +1,11 @@
+import { getEventListeners } from "node:events";
 import { CommanderError } from "commander";
 import { describe, expect, it, test } from "vitest";
 import { DaemonAbsentError } from "../../../common/adapters/control-socket.ts";
 import { ConfigMistakes } from "../../../common/config/mistakes.ts";
 import { refused } from "../../../common/control/protocol.ts";
 import { ConfigError, MalformedError, SystemError } from "../../../common/errors.ts";
-import { fitted, tell, valueOfReply } from "../../../common/runtime/command-line.ts";
+import { fitted, repeat, tell, valueOfReply } from "../../../common/runtime/command-line.ts";
 
 const one = new ConfigError("expected a number", { file: "a.toml", key: "mtu" });
 const other = new ConfigError("no such file", { file: "b.toml" });
@@ -95,6 +96,20 @@ describe("what is shown anew each second", () => {
     const coloured = lines("a", "\u001b[31mxxxxxxxxxx\u001b[0m", "c");
     expect(fitted(coloured, { rows: 4, columns: 10 })).toBe(coloured);
   });
+});
+
+it("what is repeated leaves nothing behind each time, and ends with the signal", async () => {
+  const stop = new AbortController();
+  const listeners: number[] = [];
+  await repeat(
+    async (first) => {
+      listeners.push(getEventListeners(stop.signal, "abort").length);
+      expect(first).toBe(listeners.length === 1);
+      if (listeners.length === 20) stop.abort();
+    },
+    { pauseMs: 0, stop: stop.signal },
+  );
+  expect(listeners).toEqual(Array(20).fill(0));
 });
 
 describe("a refused request", () => {
