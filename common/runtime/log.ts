@@ -21,6 +21,10 @@ const SECRETS = new Set([
   "inbound",
   "outbound",
 ]);
+/** Nobody will ever read it. */
+const CLOSED = new Set(["EIO", "EPIPE"]);
+/** Octets that wait while a disk is full; lines beyond them are lost. */
+const MOST_WAITING = 64 * 1024;
 const CENSORED = "[Redacted]";
 /** How deep secrets are looked for. */
 const DEPTH = 3;
@@ -55,13 +59,12 @@ export function openLog(config: LogConfig, output: LogOutput = {}): Logger {
   );
 }
 
-/** Whoever closes the terminal loses the log, not the daemon. */
+/** Whoever closes the terminal or the pipe, or lets the disk run full, loses lines of the log, not the daemon. */
 function standardError(): DestinationStream {
-  const stream = destination({ dest: STANDARD_ERROR, sync: true });
+  const stream = destination({ dest: STANDARD_ERROR, sync: true, maxLength: MOST_WAITING });
   let isGone = false;
-  stream.on("error", (error: NodeJS.ErrnoException) => {
-    if (error.code !== "EIO") throw error;
-    isGone = true;
+  stream.on("error", ({ code = "" }: NodeJS.ErrnoException) => {
+    isGone ||= CLOSED.has(code);
   });
   return { write: (line) => void (isGone || stream.write(line)) };
 }

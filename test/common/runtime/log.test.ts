@@ -1,6 +1,11 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { closeSync, openSync } from "node:fs";
+import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { SystemError } from "../../../common/errors.ts";
 import { openLog } from "../../../common/runtime/log.ts";
+import { nodeCommand } from "../../support/node-command.ts";
 
 const written = (format: "auto" | "pretty" | "json", terminal = false) => {
   const lines: string[] = [];
@@ -36,6 +41,25 @@ it("spares people the stack of what the system refused", () => {
   log.error({ err }, "no tunnel");
   expect(lines.join("")).toContain("cannot open ht0: EPERM (run as root)");
   expect(lines.join("")).not.toContain("log.test.ts");
+});
+
+describe("whoever writes a log outlives", { timeout: 30_000 }, () => {
+  const [program = "", ...options] = nodeCommand(
+    join(import.meta.dirname, "../../support/log-process.ts"),
+  );
+
+  it("a disk that is full", async () => {
+    const full = openSync("/dev/full", "w");
+    const child = spawn(program, options, { stdio: ["ignore", "ignore", full] });
+    closeSync(full);
+    expect(await once(child, "close")).toEqual([0, null]);
+  });
+
+  it("who reads it", async () => {
+    const child = spawn(program, options, { stdio: ["ignore", "ignore", "pipe"] });
+    child.stderr.destroy();
+    expect(await once(child, "close")).toEqual([0, null]);
+  });
 });
 
 describe("secrets are not written, however they got there", () => {
