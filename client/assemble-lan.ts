@@ -61,7 +61,7 @@ export function assembleLan(config: ClientConfig, adapters: LanAdapters): LanSid
 /** The firewall between tunnel and LAN, if there is to be one. */
 export function assembleFirewall(
   { firewall, tunnel }: ClientConfig,
-  { state, health, log }: Pick<LanAdapters, "state" | "health" | "log">,
+  { state, health, clock, log }: Pick<LanAdapters, "state" | "health" | "clock" | "log">,
 ): HomeFirewall {
   const file = state.path("firewall");
   const report = health.of("firewall");
@@ -74,6 +74,7 @@ export function assembleFirewall(
       // The table stands without; it is only not taken down should `firewall = false` follow.
       write: (name) => void reported(report, () => replaceFile(file, `${name}\n`)),
       remove: () => void reported(report, () => removeFile(file)),
+      damaged: () => report.damaged(keepAside(file, clock.wall())),
     },
     log,
   });

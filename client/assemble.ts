@@ -53,7 +53,7 @@ export function assemble(config: ClientConfig, log: Logger, descriptors: Descrip
         const socket = closers.add(new RouteSocket());
         const links = openTunnelLinks(socket);
         // Before there is a tunnel.
-        await assembleFirewall(config, { state, health, log }).open();
+        await assembleFirewall(config, { state, health, clock, log }).open();
         const dataPlane = await openDataPlane(config.dataPlane, {
           owner: "client",
           local: undefined,

@@ -4,6 +4,7 @@
  * to connections that live on. It judges nothing but what comes out of the tunnel's interface, which is gone by then.
  */
 
+import { isInterfaceName } from "../../common/config/schema.ts";
 import { SystemError } from "../../common/errors.ts";
 import type { Logger } from "../../common/runtime/log.ts";
 import type { FirewallConfig } from "./firewall-config.ts";
@@ -26,6 +27,8 @@ export interface FirewallParts {
     read(): string | undefined;
     write(interfaceName: string): void;
     remove(): void;
+    /** What was read is no name. */
+    damaged(): void;
   };
   readonly log: Logger;
 }
@@ -43,7 +46,7 @@ export class HomeFirewall {
     // One may stand from a time when it was wanted, or the tunnel's interface was called otherwise.
     const standing = marker.read();
     if (standing !== undefined) {
-      const former = standing === "" ? interfaceName : standing;
+      const former = this.#formerName(standing);
       if (!config.enabled || former !== interfaceName) {
         await this.#load(firewallRemoval(former), "remove the firewall");
         marker.remove();
@@ -54,6 +57,13 @@ export class HomeFirewall {
     await this.#load(firewallRuleset({ interfaceName, open: config.open }), "install the firewall");
     const facts = { table: `inet ${firewallTable(interfaceName)}`, openPorts: config.open.length };
     log.info(facts, "firewall stands: what comes unasked is dropped");
+  }
+
+  #formerName(standing: string): string {
+    const { interfaceName, marker } = this.#parts;
+    if (isInterfaceName(standing)) return standing;
+    if (standing !== "") marker.damaged();
+    return interfaceName;
   }
 
   async #load(ruleset: string, operation: string): Promise<void> {

@@ -237,11 +237,13 @@ export const prefixes = list(prefix, "a list of IPv6 prefixes", 1).transform(
 
 export const interfaceName = field(
   `an interface name of at most ${MOST_INTERFACE_NAME} letters, digits, ".", "_" and "-"`,
-  (raw) =>
-    typeof raw === "string" && raw.length <= MOST_INTERFACE_NAME && INTERFACE_NAME.test(raw)
-      ? raw
-      : undefined,
+  (raw) => (typeof raw === "string" && isInterfaceName(raw) ? raw : undefined),
 );
+
+/** Whether an interface of ours can have this name. */
+export function isInterfaceName(text: string): boolean {
+  return text.length <= MOST_INTERFACE_NAME && INTERFACE_NAME.test(text);
+}
 
 export const interfacePrefix = field(
   `1 to ${MOST_INTERFACE_PREFIX} letters, digits, ".", "_" and "-"`,

@@ -9,7 +9,7 @@ const GOOD: NftOutcome = { status: 0, stderr: "" };
 
 const setUp = (enabled: boolean, options: { marked?: string; outcome?: NftOutcome } = {}) => {
   const loaded: string[] = [];
-  const state: { marked: string | undefined } = { marked: options.marked };
+  const state = { marked: options.marked, damaged: 0 };
   const firewall = new HomeFirewall({
     config: { enabled, open: [] },
     interfaceName: "ht0",
@@ -24,6 +24,9 @@ const setUp = (enabled: boolean, options: { marked?: string; outcome?: NftOutcom
       },
       remove: () => {
         state.marked = undefined;
+      },
+      damaged: () => {
+        state.damaged += 1;
       },
     },
     log: openLog({ level: "error", format: "json" }),
@@ -48,6 +51,20 @@ describe("the home's firewall", () => {
     ]);
     expect(state.marked).toBe("ht0");
   });
+
+  it.each([true, false])(
+    "whose mark is damaged is taken for that of the present name: %j",
+    async (enabled) => {
+      const { firewall, loaded, state } = setUp(enabled, { marked: "\0\0\0 { }" });
+      await firewall.open();
+      expect(loaded).toEqual([
+        enabled
+          ? firewallRuleset({ interfaceName: "ht0", open: [] })
+          : "table inet hometun {}\ndelete table inet hometun\n",
+      ]);
+      expect(state).toEqual({ marked: enabled ? "ht0" : undefined, damaged: 1 });
+    },
+  );
 
   it("touches nothing when it is off", async () => {
     const { firewall, loaded } = setUp(false);
@@ -74,7 +91,12 @@ describe("the home's firewall", () => {
       config: { enabled: true, open: [] },
       interfaceName: "ht0",
       nft: () => Promise.reject(new SystemError("run nft", "ENOENT")),
-      marker: { read: () => undefined, write: () => undefined, remove: () => undefined },
+      marker: {
+        read: () => undefined,
+        write: () => undefined,
+        remove: () => undefined,
+        damaged: () => undefined,
+      },
       log: openLog({ level: "error", format: "json" }),
     });
     await expect(firewall.open()).rejects.toThrow(
