@@ -176,10 +176,10 @@ export function examineStateDirectory(directory: string): Finding {
   const subject = "state directory";
   try {
     const damaged = readdirSync(directory).filter((name) => name.includes(".damaged-"));
-    const [first] = damaged;
+    // What matters most comes last in the alphabet.
+    const first = damaged.sort().at(-1);
     if (first !== undefined) {
-      const fix = "manual keys of that time are refused: make new ones, then remove the file";
-      return warn(subject, `${directory}/${first} was kept aside`, fix);
+      return warn(subject, `${directory}/${first} was kept aside`, keptAsideFix(first));
     }
     accessSync(directory, constants.W_OK);
     const { bavail, bsize } = statfsSync(directory);
@@ -195,6 +195,13 @@ export function examineStateDirectory(directory: string): Finding {
     if (code === "EACCES") return warn(subject, `${directory} is not ours to see`, "run as root");
     return fail(subject, `${directory}: ${code}`, "mount its file system for writing");
   }
+}
+
+/** Only numbers that were lost keep keys from being used. */
+function keptAsideFix(name: string): string {
+  return name.startsWith("sequence-numbers")
+    ? "manual keys of that time are refused: make new ones, then remove the file"
+    : "nothing waits for it: look what happened to the disk, then remove the file";
 }
 
 /** Whether a key's file can be read by the daemon and by nobody else; `read` throws `ConfigError`. */
