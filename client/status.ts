@@ -99,7 +99,7 @@ export function formatClientStatus(status: ClientStatus, reading: Reading): stri
     ["Last move", lastMove === undefined ? "none" : describeMove(lastMove, reading)],
     ["Moves", formatCount(status.moves)],
     ["Server", status.server],
-    ["Prefixes", status.prefixes.join(", ")],
+    ["Prefixes", status.prefixes.join(", ") || "none yet"],
     ...(dns.length === 0 ? [] : [["Name servers", dns.join(", ")] satisfies Fact]),
     ["Interface", `${status.interface}, ${status.address ?? "no address"}, MTU ${status.mtu}`],
     ["Link", `${status.linkLocal} to ${status.serverLinkLocal}`],
@@ -117,8 +117,13 @@ export function formatClientStatus(status: ClientStatus, reading: Reading): stri
 }
 
 /** How the tunnel is, in one line for people. */
-export function summarizeClient({ state, uplink, prefixes }: ClientStatus): string {
-  const home = prefixes.join(", ");
+export function summarizeClient(status: ClientStatus): string {
+  const { problem } = status;
+  return problem === undefined ? summarizeState(status) : `${summarizeState(status)}; ${problem}`;
+}
+
+function summarizeState({ state, uplink, prefixes }: ClientStatus): string {
+  const home = prefixes.length === 0 ? "no prefix yet" : prefixes.join(", ");
   switch (state.kind) {
     case "confirmed":
       return `confirmed: ${home} by ${uplink?.address ?? "no address"}`;

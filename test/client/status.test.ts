@@ -3,6 +3,7 @@ import {
   type ClientStatus,
   describeAnnouncement,
   formatClientStatus,
+  summarizeClient,
 } from "../../client/status.ts";
 import type { Ipv4Address, Ipv6Address } from "../../common/ip/address.ts";
 import { COLOURED, PLAIN } from "../../common/text/style.ts";
@@ -148,4 +149,23 @@ it("aligns the same in colour", () => {
   const lines = coloured.split("\n").map((line) => line.split("\u001b"));
   const plain = lines.map((parts) => parts.map((part) => part.replace(/^\[\d+m/, "")).join(""));
   expect(plain.join("\n")).toBe(shown(confirmed));
+});
+
+it("says in one line what is wrong too", () => {
+  expect(summarizeClient(confirmed)).toBe(
+    "confirmed: 2001:db8:a::/56, 2001:db8:b::/64 by 192.0.2.9",
+  );
+  const problem = "cannot write /var/lib/hometun/lan.json: ENOSPC";
+  expect(summarizeClient({ ...confirmed, problem })).toBe(
+    `confirmed: 2001:db8:a::/56, 2001:db8:b::/64 by 192.0.2.9; ${problem}`,
+  );
+});
+
+it("says so where no prefixes are assigned yet", () => {
+  const none: ClientStatus = { ...confirmed, prefixes: [], uplink: undefined };
+  const state = { kind: "no-address", since: NOW } as const;
+  expect(summarizeClient({ ...none, state })).toBe(
+    "no address: waiting for a route to the server, for no prefix yet",
+  );
+  expect(shown({ ...none, state })).toMatch(/^Prefixes +none yet$/m);
 });
