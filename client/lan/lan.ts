@@ -281,6 +281,8 @@ class LanInterface {
   follow(view: HomeView): void {
     const { confirmed, mtu, ispInterface } = view;
     this.#leaveUplink(ispInterface === this.#name);
+    // What the system refused may have been a moment's: no hint need follow.
+    if (this.#condition === "failing") this.#lookAgain();
     this.#driver.feed({ kind: "mtu", mtu });
     this.#driver.feed({ kind: "dns", servers: dnsFor(this.#parts.config, view) });
     if (confirmed === this.#confirmed) return;
