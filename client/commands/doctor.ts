@@ -4,7 +4,7 @@ import type { Command } from "commander";
 import {
   examineClock,
   examineDataPlanes,
-  examineForwarding,
+  examineIpv6,
   examineKeyFile,
   examineNat,
   examinePermissions,
@@ -64,12 +64,15 @@ async function examine(config: ClientConfig, routes: RouteSocket): Promise<Findi
       suite: mtuSuiteOf(keys),
     })),
     ...(uplink === undefined ? [] : [examineNat(uplink.address, tunnel.encapsulation)]),
-    ...(tunnel.encapsulation === "udp" ? [examineUdpPort(undefined, status !== undefined)] : []),
+    // IKE shares the port with ESP, whether or not that goes in UDP.
+    ...(tunnel.encapsulation === "udp" || keys.mode === "ikev2"
+      ? [examineUdpPort(undefined, status !== undefined)]
+      : []),
     // Without a way to the server all of it would say the same again.
     ...(uplink === undefined ? [] : await examineWays(config, status)),
     ...examineKeys(keys),
     examineStateDirectory(config.stateDirectory),
-    examineForwarding("client"),
+    ...examineIpv6("client", tunnel.interfaceName),
     examineReversePathFilter(),
     examineClock(Date.now()),
     ...(await examineLans(config, status)),

@@ -7,9 +7,16 @@ import { ConfigError, SystemError } from "../errors.ts";
 import type { Ipv4Address } from "../ip/address.ts";
 import { classifyIpv4 } from "../ip/ipv4.ts";
 import { MIN_TUNNEL_MTU, tunnelMtu } from "../tunnel/mtu.ts";
-import { type Encapsulation, type Suite, UDP_ENCAPSULATION_PORT } from "../tunnel/tunnel.ts";
+import {
+  type Encapsulation,
+  IKE_PORT,
+  type Suite,
+  UDP_ENCAPSULATION_PORT,
+} from "../tunnel/tunnel.ts";
 import type { XfrmOwner } from "../xfrm/interface-id.ts";
 import { probeKernel } from "./data-plane-choice.ts";
+import { openIkePort } from "./ike-transport.ts";
+import { libcCalls } from "./linux/libc.ts";
 import { UdpEncapsulationSocket } from "./linux/udp-encapsulation-socket.ts";
 import type { RouteSocket } from "./netlink-socket.ts";
 import { queryRoute } from "./route-query.ts";
@@ -23,6 +30,8 @@ const CAPABILITIES: Readonly<Record<string, bigint>> = {
 /** Clocks before this were never set. */
 const EARLIEST_YEAR = 2024;
 const STRICT = "1";
+/** Whose settings an interface begins with. */
+const NEW_INTERFACES = "default";
 /** Less than this is soon full. */
 const LEAST_SPACE = 1 << 20; // octets
 
@@ -123,15 +132,30 @@ export async function examineUplink(
 
 /** Whether UDP port 4500 is ours to have; a daemon that runs has it. */
 export function examineUdpPort(local: Ipv4Address | undefined, daemonRuns: boolean): Finding {
-  const subject = `UDP port ${UDP_ENCAPSULATION_PORT}`;
+  return examinePort(UDP_ENCAPSULATION_PORT, daemonRuns, () => {
+    new UdpEncapsulationSocket(local).close();
+    return "free, and the kernel takes ESP out of it";
+  });
+}
+
+/** Whether UDP port 500, where a server hears IKE, is ours to have. */
+export function examineIkePort(local: Ipv4Address, daemonRuns: boolean): Finding {
+  return examinePort(IKE_PORT, daemonRuns, () => {
+    libcCalls.close(openIkePort(local));
+    return "free";
+  });
+}
+
+/** `take` takes the port for a moment, and says how it is. */
+function examinePort(port: number, daemonRuns: boolean, take: () => string): Finding {
+  const subject = `UDP port ${port}`;
   if (daemonRuns) return ok(subject, "the running daemon has it");
   try {
-    new UdpEncapsulationSocket(local).close();
-    return ok(subject, "free, and the kernel takes ESP out of it");
+    return ok(subject, take());
   } catch (error) {
     if (!(error instanceof SystemError)) throw error;
-    const fix = error.code === "EADDRINUSE" ? "stop the other IPsec daemon" : undefined;
-    return fail(subject, error.message, fix);
+    const fix = `stop the other IPsec daemon: \`ss -ulpn sport = ${port}\` names it`;
+    return fail(subject, error.message, error.code === "EADDRINUSE" ? fix : undefined);
   }
 }
 
@@ -144,16 +168,29 @@ export function examineReversePathFilter(): Finding {
   return warn(subject, "strict: ESP from an unexpected uplink is dropped", fix);
 }
 
-export function examineForwarding(role: XfrmOwner): Finding {
+/** Whether the tunnel's interface can have IPv6, and whether it is forwarded. */
+export function examineIpv6(role: XfrmOwner, interfaceName = NEW_INTERFACES): Finding[] {
+  const subject = "IPv6";
+  if (readSysctl(disablesIpv6(NEW_INTERFACES)) === undefined) {
+    const fix = "remove ipv6.disable=1 from the kernel's command line";
+    return [fail(subject, "this host has no IPv6", fix)];
+  }
+  const bad = [interfaceName, NEW_INTERFACES].find(
+    (name) => readSysctl(disablesIpv6(name)) === "1",
+  );
+  if (bad === undefined) return [ok(subject, "enabled"), examineForwarding(role)];
+  const where = bad === NEW_INTERFACES ? "new interfaces, and so for the tunnel's" : bad;
+  const fix = "sysctl net.ipv6.conf.all.disable_ipv6=0, and look for who sets it in /etc/sysctl.d";
+  return [fail(subject, `disabled for ${where}`, fix), examineForwarding(role)];
+}
+
+function disablesIpv6(interfaceName: string): string {
+  return `net/ipv6/conf/${interfaceName}/disable_ipv6`;
+}
+
+function examineForwarding(role: XfrmOwner): Finding {
   const subject = "IPv6 forwarding";
   const value = readSysctl("net/ipv6/conf/all/forwarding");
-  if (value === undefined) {
-    return fail(
-      subject,
-      "this host has no IPv6",
-      "remove ipv6.disable=1 from the kernel's command line",
-    );
-  }
   if (value !== "0") return ok(subject, "on");
   const fix = "sysctl net.ipv6.conf.all.forwarding=1";
   return role === "server"

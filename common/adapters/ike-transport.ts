@@ -30,6 +30,18 @@ export interface IkeMessage {
   readonly encapsulated: boolean;
 }
 
+/** The descriptor of a socket at port 500 of our address; undefined: at any address, any port. Throws `SystemError`. */
+export function openIkePort(local: Ipv4Address | undefined): number {
+  return openIpv4Socket({
+    kind: "udp",
+    address: local,
+    port: local === undefined ? 0 : IKE_PORT,
+    receiveBuffer: WAITING_LENGTH,
+    operation: local === undefined ? "open a UDP port for IKE" : `open UDP port ${IKE_PORT}`,
+    hints: local === undefined ? HINTS : { ...HINTS, EADDRNOTAVAIL: absentAddress(local) },
+  });
+}
+
 export class IkeTransport {
   /** Our port of IKE without encapsulation: NAT detection holds it. */
   readonly port: number;
@@ -48,14 +60,7 @@ export class IkeTransport {
     const onMessage = (message: IkeMessage) => {
       if (message.remote.port !== 0) parts.onMessage(message);
     };
-    const fd = openIpv4Socket({
-      kind: "udp",
-      address: local,
-      port: local === undefined ? 0 : IKE_PORT,
-      receiveBuffer: WAITING_LENGTH,
-      operation: local === undefined ? "open a UDP port for IKE" : `open UDP port ${IKE_PORT}`,
-      hints: local === undefined ? HINTS : { ...HINTS, EADDRNOTAVAIL: absentAddress(local) },
-    });
+    const fd = openIkePort(local);
     this.port = portOf(fd);
     this.#keyed = keyed;
     this.#socket = new DatagramSocket(fd, (datagram, remote) =>

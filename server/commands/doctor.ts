@@ -5,7 +5,8 @@ import type { Command } from "commander";
 import {
   examineClock,
   examineDataPlanes,
-  examineForwarding,
+  examineIkePort,
+  examineIpv6,
   examineKeyFile,
   examinePermissions,
   examineReversePathFilter,
@@ -27,7 +28,8 @@ export function doctorCommand(): Command {
 async function examine(config: ServerConfig, routes: RouteSocket): Promise<Finding[]> {
   const { homes, address } = config;
   const isRunning = (await askIfRunning(config.controlSocket)) !== undefined;
-  const usesUdp = homes.some(({ encapsulation }) => encapsulation === "udp");
+  const usesIke = config.ikev2 !== undefined;
+  const usesUdp = usesIke || homes.some(({ encapsulation }) => encapsulation === "udp");
   return [
     examinePermissions(),
     ...(await examineDataPlanes({
@@ -37,10 +39,11 @@ async function examine(config: ServerConfig, routes: RouteSocket): Promise<Findi
       routes,
     })),
     examineAddress(config),
+    ...(usesIke ? [examineIkePort(address, isRunning)] : []),
     ...(usesUdp ? [examineUdpPort(address, isRunning)] : []),
     ...examineKeys(config),
     examineStateDirectory(config.stateDirectory),
-    examineForwarding("server"),
+    ...examineIpv6("server"),
     examineReversePathFilter(),
     examineClock(Date.now()),
   ];

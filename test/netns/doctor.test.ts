@@ -2,11 +2,18 @@
 
 import { spawnSync } from "node:child_process";
 import { readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Finding } from "../../common/doctor/finding.ts";
 import { encodeRouterAdvertisement } from "../../common/nd/router-advertisement.ts";
 import { canUseNamespaces, type Namespace } from "../support/namespace.ts";
-import { CLIENT_PROGRAM, daemonsAreBuilt, type LabHome, TunnelLab } from "../support/tunnel-lab.ts";
+import {
+  CLIENT_PROGRAM,
+  daemonsAreBuilt,
+  type LabHome,
+  SERVER_PROGRAM,
+  TunnelLab,
+} from "../support/tunnel-lab.ts";
 
 /** What the probes, and those who play the outside world, need. */
 function hasTools(): boolean {
@@ -34,8 +41,15 @@ describe.skipIf(!canUseNamespaces() || !hasTools() || !daemonsAreBuilt())("homet
     await lab?.dispose();
   });
 
-  async function examined(where: Namespace = alice.namespace): Promise<Map<string, Finding>> {
-    const command = `${process.execPath} ${CLIENT_PROGRAM} doctor --json -c ${alice.client.configFile} || true`;
+  const examined = (where: Namespace = alice.namespace, config = alice.client.configFile) =>
+    examinedBy(CLIENT_PROGRAM, where, config);
+
+  async function examinedBy(
+    program: string,
+    where: Namespace,
+    config: string,
+  ): Promise<Map<string, Finding>> {
+    const command = `${process.execPath} ${program} doctor --json -c ${config} || true`;
     const findings = JSON.parse(await where.run(["sh", "-c", command])) as Finding[];
     for (const { verdict, fix, subject } of findings) {
       if (verdict === "fail") expect(fix, subject).toBeTruthy();
@@ -65,6 +79,43 @@ describe.skipIf(!canUseNamespaces() || !hasTools() || !daemonsAreBuilt())("homet
     for (const subject of ["UDP to the server", "protocol 50 to the server", "server"]) {
       expect(findings.has(subject)).toBe(false);
     }
+  });
+
+  it("sees that another program has the ports of IKE, whatever ESP travels in", async () => {
+    const fix = (port: number) =>
+      `stop the other IPsec daemon: \`ss -ulpn sport = ${port}\` names it`;
+    const bareEsp = join(lab.directory, "bare-esp.toml");
+    const text = await readFile(alice.client.configFile, "utf8");
+    await writeFile(bareEsp, text.replace("[tunnel]", '[tunnel]\nencapsulation = "esp"'), {
+      mode: 0o600,
+    });
+    const holders = [alice.namespace, lab.serverNamespace].map((where) =>
+      where.spawn(["python3", "-uc", PORT_HOLDER]),
+    );
+    for (const holder of holders) await holder.line((line) => line === "holding");
+    const atHome = await examined(alice.namespace, bareEsp);
+    expect(atHome.get("UDP port 4500")).toMatchObject({ verdict: "fail", fix: fix(4500) });
+    const atServer = await examinedBy(SERVER_PROGRAM, lab.serverNamespace, lab.server.configFile);
+    for (const port of [500, 4500]) {
+      expect(atServer.get(`UDP port ${port}`)).toMatchObject({ verdict: "fail", fix: fix(port) });
+    }
+    for (const holder of holders) {
+      holder.kill("SIGKILL");
+      await holder.exited;
+    }
+    const free = await examinedBy(SERVER_PROGRAM, lab.serverNamespace, lab.server.configFile);
+    expect(free.get("UDP port 500")).toMatchObject({ verdict: "ok", detail: "free" });
+  });
+
+  it("sees that IPv6 is disabled", async () => {
+    const where = await lab.lab.namespace("without");
+    expect((await examined(where)).get("IPv6")).toMatchObject({ verdict: "ok" });
+    await where.run("sysctl -qw net.ipv6.conf.all.disable_ipv6=1");
+    expect((await examined(where)).get("IPv6")).toMatchObject({
+      verdict: "fail",
+      detail: "disabled for new interfaces, and so for the tunnel's",
+      fix: expect.stringMatching(/^sysctl net\.ipv6\.conf\.all\.disable_ipv6=0/),
+    });
   });
 
   it("sees that all is well but the missing LAN", async () => {
@@ -127,6 +178,16 @@ describe.skipIf(!canUseNamespaces() || !hasTools() || !daemonsAreBuilt())("homet
     });
   });
 });
+
+/** An IPsec daemon. */
+const PORT_HOLDER = `
+import socket, time
+sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for port in (500, 4500)]
+for s, port in zip(sockets, (500, 4500)):
+    s.bind(("0.0.0.0", port))
+print("holding")
+time.sleep(60)
+`;
 
 /** Somebody who takes protocol 50, and therefore does not refuse it. */
 const ESP_LISTENER = `

@@ -1,8 +1,8 @@
 import { expect, it } from "vitest";
 import type { HomeView } from "../../../client/home-view.ts";
 import { BuiltInLan } from "../../../client/lan/lan.ts";
-import type { Ipv6Address } from "../../../common/ip/address.ts";
 import { SystemError } from "../../../common/errors.ts";
+import type { Ipv6Address } from "../../../common/ip/address.ts";
 import { silentLog } from "../../../common/runtime/log.ts";
 import { VirtualClock } from "../../support/virtual-clock.ts";
 
