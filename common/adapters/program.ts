@@ -1,12 +1,15 @@
 /** Other programs: run without a shell, in a process group of their own, for so long and no longer. */
 
 import { spawn } from "node:child_process";
+import { type Stats, statSync } from "node:fs";
 import { SystemError } from "../errors.ts";
 
 /** From SIGTERM to SIGKILL, in milliseconds. */
 const GRACE_MS = 2_000;
 /** Octets of output that are kept; the rest is read and forgotten. */
 const MOST_OUTPUT = 64 * 1024;
+/** Running by owner, group or others, inode(7). */
+const ANYBODY_RUNS = 0o111;
 /** Where system programs live; not in every user's PATH. */
 const SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -66,6 +69,19 @@ export function runProgramOnce(run: ProgramRun): Promise<ProgramOutcome> {
     child.stdin.on("error", () => undefined); // it may end before it has read
     child.stdin.end(input);
   });
+}
+
+/** What is wrong with a program, in words; undefined: nothing, or it is not ours to see. */
+export function faultOfProgram(path: string): string | undefined {
+  let found: Stats | undefined;
+  try {
+    found = statSync(path, { throwIfNoEntry: false });
+  } catch {
+    return undefined;
+  }
+  if (found === undefined) return "no such file";
+  if (!found.isFile()) return "expected a program";
+  return (found.mode & ANYBODY_RUNS) === 0 ? `not executable: chmod 755 ${path}` : undefined;
 }
 
 function collect(stream: NodeJS.ReadableStream): () => string {

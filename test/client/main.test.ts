@@ -2,7 +2,7 @@
 
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type ControlServer, serveControl } from "../../common/adapters/control-socket.ts";
 import { type ControlReply, done, refused } from "../../common/control/protocol.ts";
@@ -58,6 +58,27 @@ describe.concurrent("hometun", { timeout: 30_000 }, () => {
         `hometun: ${file}: server: expected an IPv4 address such as 203.0.113.1, got "x"\n` +
         `hometun: ${file}: tunnel.server-link-local: expected a link-local address (fe80::/10) such as fe80::1, got "5"\n`,
     });
+  });
+
+  it("check-config warns of hooks that cannot be run", async () => {
+    const file = at("hooks.toml");
+    const plain = at("plain");
+    writeFileSync(plain, "", { mode: 0o644 });
+    const hooks = [
+      `on-up = ["${at("none")}", "up"]`,
+      `on-down = ["${plain}"]`,
+      'on-move = ["/bin/sh"]',
+    ];
+    writeFileSync(file, `${hooks.join("\n")}\n${CLIENT_TEXT}`, { mode: 0o600 });
+    expect(await hometun("check-config", "-c", file)).toMatchObject({
+      status: 0,
+      stderr:
+        `hometun: warning: ${file}: on-up: ${at("none")}: no such file\n` +
+        `hometun: warning: ${file}: on-down: ${plain}: not executable: chmod 755 ${plain}\n`,
+    });
+    const directory = [`on-up = ["${dirname(plain)}"]`];
+    writeFileSync(file, `${directory}\n${CLIENT_TEXT}`);
+    expect((await hometun("check-config", "-c", file)).stderr).toMatch(/: expected a program$/m);
   });
 
   it("answers a file that is not there with status 2", async () => {
