@@ -41,11 +41,19 @@ export function runProgramOnce(run: ProgramRun): Promise<ProgramOutcome> {
       env: { PATH: PATH === undefined ? SYSTEM_PATH : `${PATH}:${SYSTEM_PATH}`, ...environment },
       stdio: ["pipe", "pipe", "pipe"],
     });
+    let timedOut = false;
+    let timer: NodeJS.Timeout | undefined;
+    let last: NodeJS.Timeout | undefined;
+    child.on("error", (cause: NodeJS.ErrnoException) => {
+      clearTimeout(timer);
+      clearTimeout(last);
+      reject(new SystemError(`run ${file}`, cause.code ?? "unknown", { cause }));
+    });
+    // Nothing runs, "error" says why; out of descriptors there are not even pipes.
+    if (child.pid === undefined) return;
     const stdout = collect(child.stdout);
     const stderr = collect(child.stderr);
-    let timedOut = false;
-    let last: NodeJS.Timeout | undefined;
-    const timer = setTimeout(() => {
+    timer = setTimeout(() => {
       timedOut = true;
       endGroup(child.pid, "SIGTERM");
       last = setTimeout(() => {
@@ -55,11 +63,6 @@ export function runProgramOnce(run: ProgramRun): Promise<ProgramOutcome> {
         child.stderr.destroy();
       }, GRACE_MS);
     }, timeoutMs);
-    child.on("error", (cause: NodeJS.ErrnoException) => {
-      clearTimeout(timer);
-      clearTimeout(last);
-      reject(new SystemError(`run ${file}`, cause.code ?? "unknown", { cause }));
-    });
     child.on("close", (status) => {
       clearTimeout(timer);
       clearTimeout(last);

@@ -1,3 +1,4 @@
+import { join } from "node:path";
 import { describe, expect, it, test } from "vitest";
 import { parseClientConfig } from "../../../client/config.ts";
 import type { HomeView } from "../../../client/home-view.ts";
@@ -11,6 +12,7 @@ import {
 import { parseIpv4, parseIpv6, parseIpv6Prefix } from "../../../common/ip/address.ts";
 import { openLog } from "../../../common/runtime/log.ts";
 import { CLIENT_TEXT } from "../../support/config-text.ts";
+import { nodeCommand } from "../../support/node-command.ts";
 import { at } from "../../support/timeline.ts";
 import { VirtualClock } from "../../support/virtual-clock.ts";
 
@@ -252,6 +254,18 @@ describe("a program", () => {
     await expect(run).rejects.toMatchObject({ name: "SystemError", code: "ENOENT" });
   });
 });
+
+it("that no descriptors are left for a program is a SystemError, and ends nobody", async () => {
+  const process = join(import.meta.dirname, "../../support/no-descriptors-process.ts");
+  const { status, stdout } = await runProgramOnce({
+    command: ["/bin/sh", "-c", 'ulimit -n 256; exec "$@"', "sh", ...nodeCommand(process)],
+    timeoutMs: 20_000,
+  });
+  expect({ status, stdout }).toEqual({
+    status: 0,
+    stdout: "SystemError: cannot run /bin/true: EMFILE",
+  });
+}, 30_000);
 
 describe("hooks in the configuration", () => {
   const parse = (lines: string) =>
