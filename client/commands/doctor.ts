@@ -28,8 +28,11 @@ import { readPrivateKey, readSharedKey } from "../../common/adapters/secret-file
 import { mtuSuiteOf, suitesOf } from "../../common/config/keys.ts";
 import { type Finding, fail, ok, warn } from "../../common/doctor/finding.ts";
 import { settingsOf } from "../../common/ikev2/default-settings.ts";
-import { valueOfReply } from "../../common/runtime/command-line.ts";
-import { askIfRunning, openDoctorCommand } from "../../common/runtime/doctor-command.ts";
+import {
+  askIfRunning,
+  type DaemonAnswer,
+  openDoctorCommand,
+} from "../../common/runtime/doctor-command.ts";
 import { CLIENT_DEFAULTS, type ClientConfig } from "../config.ts";
 import { firewallTable } from "../firewall/ruleset.ts";
 import {
@@ -47,10 +50,12 @@ export function doctorCommand(): Command {
 
 async function examine(config: ClientConfig, routes: RouteSocket): Promise<Finding[]> {
   const { tunnel, keys, server } = config;
-  const status = await statusOf(config.controlSocket);
+  const daemon = await askIfRunning<ClientStatus>(config.controlSocket);
+  const { status } = daemon;
   const uplink = queryRoute(routes, server, { excludeInterface: tunnel.interfaceName });
   return [
     examinePermissions(),
+    ...daemon.findings,
     ...(await examineDataPlanes({
       setting: config.dataPlane,
       owner: "client",
@@ -66,16 +71,16 @@ async function examine(config: ClientConfig, routes: RouteSocket): Promise<Findi
     ...(uplink === undefined ? [] : [examineNat(uplink.address, tunnel.encapsulation)]),
     // IKE shares the port with ESP, whether or not that goes in UDP.
     ...(tunnel.encapsulation === "udp" || keys.mode === "ikev2"
-      ? [examineUdpPort(undefined, status !== undefined)]
+      ? [examineUdpPort(undefined, daemon.isRunning)]
       : []),
     // Without a way to the server all of it would say the same again.
-    ...(uplink === undefined ? [] : await examineWays(config, status)),
+    ...(uplink === undefined ? [] : await examineWays(config, daemon)),
     ...examineKeys(keys),
     examineStateDirectory(config.stateDirectory),
     ...examineIpv6("client", tunnel.interfaceName),
     examineReversePathFilter(),
     examineClock(Date.now()),
-    ...(await examineLans(config, status)),
+    ...(await examineLans(config, daemon)),
     ...(config.firewall.enabled && status !== undefined
       ? [await examineFirewall(firewallTable(tunnel.interfaceName))]
       : []),
@@ -85,12 +90,15 @@ async function examine(config: ClientConfig, routes: RouteSocket): Promise<Findi
 /** Whether the server is reached, outside of the tunnel and through it. */
 async function examineWays(
   config: ClientConfig,
-  status: ClientStatus | undefined,
+  { isRunning, status }: DaemonAnswer<ClientStatus>,
 ): Promise<Finding[]> {
   const { server, tunnel } = config;
   return [
     ...(await probeWays(config)),
-    examineServer({ server, encapsulation: tunnel.encapsulation }, status),
+    // One that runs and does not say how it is has a finding of its own.
+    ...(status === undefined && isRunning
+      ? []
+      : [examineServer({ server, encapsulation: tunnel.encapsulation }, status)]),
     ...(status !== undefined && isUp(status) ? [await probeTunnelMtu(status)] : []),
   ];
 }
@@ -122,12 +130,12 @@ function examineKeys(keys: ClientConfig["keys"]): Finding[] {
 /** What the daemon says of each LAN, and who else speaks there. */
 async function examineLans(
   { lan }: ClientConfig,
-  status: ClientStatus | undefined,
+  { isRunning, status }: DaemonAnswer<ClientStatus>,
 ): Promise<Finding[]> {
   if (lan === undefined) return [];
   const findings = lan.interfaces.map(async (name): Promise<Finding[]> => {
     const known = status?.lan?.interfaces.find((each) => each.interface === name);
-    const state = examineLan(name, known);
+    const state = examineLan(name, known, isRunning);
     return networkInterfaceExists(name) ? [state, await examineOtherRouters(name)] : [state];
   });
   return (await Promise.all(findings)).flat();
@@ -153,11 +161,18 @@ const FOLLOWS_THE_TUNNEL: ReadonlySet<LanInterfaceState> = new Set([
   "withdrawn",
 ]);
 
-function examineLan(name: string, known: LanInterfaceStatus | undefined): Finding {
+function examineLan(
+  name: string,
+  known: LanInterfaceStatus | undefined,
+  isRunning: boolean,
+): Finding {
   const subject = `LAN ${name}`;
   if (known === undefined) {
+    const ask = isRunning
+      ? "restart the daemon, if it has read another configuration"
+      : "start the daemon";
     return networkInterfaceExists(name)
-      ? warn(subject, "the interface is there; the rest is not known", "start the daemon")
+      ? warn(subject, "the interface is there; the rest is not known", ask)
       : fail(subject, "there is no such interface", LAN_FIXES.missing);
   }
   const { prefix, state } = known;
@@ -165,9 +180,4 @@ function examineLan(name: string, known: LanInterfaceStatus | undefined): Findin
   if (state === "advertising" || state === "exported") return ok(subject, said);
   const bad = FOLLOWS_THE_TUNNEL.has(state) ? warn : fail;
   return bad(subject, said, LAN_FIXES[state]);
-}
-
-async function statusOf(controlSocket: string): Promise<ClientStatus | undefined> {
-  const reply = await askIfRunning(controlSocket);
-  return reply === undefined ? undefined : valueOfReply<ClientStatus>(reply);
 }

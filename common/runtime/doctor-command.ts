@@ -3,8 +3,8 @@
 import { Command } from "commander";
 import { askControl, DaemonAbsentError } from "../adapters/control-socket.ts";
 import { RouteSocket } from "../adapters/netlink-socket.ts";
-import type { ControlReply } from "../control/protocol.ts";
-import { type Finding, ok } from "../doctor/finding.ts";
+import { type Finding, ok, warn } from "../doctor/finding.ts";
+import { SystemError } from "../errors.ts";
 import { configOption, jsonOption, showFindings } from "./command-line.ts";
 
 /** What `doctor` of one program is made of. */
@@ -30,12 +30,30 @@ export function openDoctorCommand<Config>(parts: DoctorParts<Config>): Command {
     });
 }
 
-/** The daemon's answer; undefined where none is running. */
-export async function askIfRunning(controlSocket: string): Promise<ControlReply | undefined> {
+/** What a daemon says of itself. */
+export interface DaemonAnswer<Status> {
+  readonly isRunning: boolean;
+  /** Absent too while a running one does not say. */
+  readonly status?: Status;
+  /** Why it does not. */
+  readonly findings: readonly Finding[];
+}
+
+/** Asks the daemon, if there is one: who does not answer is examined all the more. */
+export async function askIfRunning<Status>(controlSocket: string): Promise<DaemonAnswer<Status>> {
+  const silent = (detail: string, fix: string) => ({
+    isRunning: true,
+    findings: [warn("daemon", detail, fix)],
+  });
   try {
-    return await askControl(controlSocket, { command: "status" });
+    const reply = await askControl(controlSocket, { command: "status" });
+    if (reply.kind === "done") {
+      return { isRunning: true, status: reply.value as Status, findings: [] };
+    }
+    return silent(reply.reason, "ask again in a few seconds; if it stays so, see its log");
   } catch (error) {
-    if (error instanceof DaemonAbsentError) return undefined;
-    throw error;
+    if (error instanceof DaemonAbsentError) return { isRunning: false, findings: [] };
+    if (!(error instanceof SystemError)) throw error;
+    return silent(error.message, "ask again in a few seconds; if it stays so, restart it");
   }
 }

@@ -27,11 +27,12 @@ export function doctorCommand(): Command {
 
 async function examine(config: ServerConfig, routes: RouteSocket): Promise<Finding[]> {
   const { homes, address } = config;
-  const isRunning = (await askIfRunning(config.controlSocket)) !== undefined;
+  const { isRunning, findings } = await askIfRunning(config.controlSocket);
   const usesIke = config.ikev2 !== undefined;
   const usesUdp = usesIke || homes.some(({ encapsulation }) => encapsulation === "udp");
   return [
     examinePermissions(),
+    ...findings,
     ...(await examineDataPlanes({
       setting: config.dataPlane,
       owner: "server",

@@ -6,6 +6,7 @@ import { dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type ControlServer, serveControl } from "../../common/adapters/control-socket.ts";
 import { type ControlReply, done, refused } from "../../common/control/protocol.ts";
+import type { Finding } from "../../common/doctor/finding.ts";
 import { CLIENT_TEXT } from "../support/config-text.ts";
 import { runMain } from "../support/program.ts";
 
@@ -104,6 +105,27 @@ describe.concurrent("hometun", { timeout: 30_000 }, () => {
       expect.arrayContaining(["configuration", "permissions", "kernel data plane", "clock"]),
     );
     expect(status).toBe(findings.some(({ verdict }) => verdict === "fail") ? 1 : 0);
+  });
+
+  it("doctor goes on where the daemon does not say how it is", async () => {
+    const path = at("starting.sock");
+    const file = at("starting.toml");
+    const lines = [`control-socket = "${path}"`, 'lan = "lo9"', "firewall = false"];
+    writeFileSync(file, `${lines.join("\n")}\n${CLIENT_TEXT}`, { mode: 0o600 });
+    const why = "the daemon is starting";
+    const server = await serveControl(path, () => refused("unavailable", why));
+    const { stdout, stderr } = await hometun("doctor", "--json", "-c", file);
+    await server.close();
+    expect(stderr).toBe("");
+    const findings = JSON.parse(stdout) as Finding[];
+    expect(findings.map(({ subject }) => subject)).toEqual(
+      expect.arrayContaining(["permissions", "kernel data plane", "clock", "LAN lo9"]),
+    );
+    expect(findings).toContainEqual({
+      ...{ subject: "daemon", verdict: "warn", detail: why },
+      fix: "ask again in a few seconds; if it stays so, see its log",
+    });
+    expect(findings.map(({ fix = "" }) => fix).join()).not.toContain("start the daemon");
   });
 
   it("keygen makes files that check-config finds good, and never overwrites", async () => {
