@@ -11,7 +11,7 @@ import { ProcessMetrics } from "../common/adapters/process-metrics.ts";
 import { randomSupply } from "../common/adapters/random.ts";
 import { queryRoute } from "../common/adapters/route-query.ts";
 import { SequenceFile } from "../common/adapters/sequence-file.ts";
-import { openStateDirectory } from "../common/adapters/state-directory.ts";
+import { openStateDirectory, type StateDirectory } from "../common/adapters/state-directory.ts";
 import { systemClock } from "../common/adapters/system-clock.ts";
 import { openTunnelLinks } from "../common/adapters/tunnel-link.ts";
 import { suitesOf } from "../common/config/keys.ts";
@@ -37,15 +37,20 @@ const ADVERTISEMENTS = { rate: 10, burst: 20 };
 
 export function assemble(config: ClientConfig, log: Logger, descriptors: DescriptorStore): Task[] {
   const clock = systemClock();
+  let held: StateDirectory | undefined;
   let tunnel: HomeTunnel | undefined;
   let status: () => ClientStatus | undefined = () => undefined;
 
   const tunnelTask: Task = {
     name: "tunnel",
+    // Before any socket: of two that begin at once one goes on, and the other has touched nothing of its.
+    prepare: () => {
+      held = openStateDirectory(config.stateDirectory);
+    },
     async run(signal, ready) {
       const closers = new Closers();
       try {
-        const state = closers.add(openStateDirectory(config.stateDirectory));
+        const state = closers.add(held ?? openStateDirectory(config.stateDirectory));
         const health = new StateHealth(log);
         const sequences = closers.add(
           new SequenceFile(state.path("sequence-numbers"), health.of("sequence-numbers")),

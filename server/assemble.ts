@@ -12,7 +12,7 @@ import { ProcessMetrics } from "../common/adapters/process-metrics.ts";
 import { randomSupply } from "../common/adapters/random.ts";
 import { queryRoute } from "../common/adapters/route-query.ts";
 import { SequenceFile } from "../common/adapters/sequence-file.ts";
-import { openStateDirectory } from "../common/adapters/state-directory.ts";
+import { openStateDirectory, type StateDirectory } from "../common/adapters/state-directory.ts";
 import { systemClock } from "../common/adapters/system-clock.ts";
 import { openTunnelLinks } from "../common/adapters/tunnel-link.ts";
 import { suitesOf } from "../common/config/keys.ts";
@@ -43,13 +43,18 @@ export function assemble(config: ServerConfig, log: Logger, descriptors: Descrip
     begin = resolve;
   });
 
+  let held: StateDirectory | undefined;
   const tunnelsTask: ReloadableTask = {
     name: "tunnels",
+    // Before any socket: of two that begin at once one goes on, and the other has touched nothing of its.
+    prepare: () => {
+      held = openStateDirectory(config.stateDirectory);
+    },
     async run(signal, ready) {
       const closers = new Closers();
       const failure = new Failure();
       try {
-        const state = closers.add(openStateDirectory(config.stateDirectory));
+        const state = closers.add(held ?? openStateDirectory(config.stateDirectory));
         const health = new StateHealth(log);
         const sequences = closers.add(
           new SequenceFile(state.path("sequence-numbers"), health.of("sequence-numbers")),

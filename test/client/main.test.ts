@@ -1,10 +1,11 @@
 /** The command line as a user meets it: what is printed where, and the exit status. */
 
-import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type ControlServer, serveControl } from "../../common/adapters/control-socket.ts";
+import { openStateDirectory } from "../../common/adapters/state-directory.ts";
 import { type ControlReply, done, refused } from "../../common/control/protocol.ts";
 import type { Finding } from "../../common/doctor/finding.ts";
 import { CLIENT_TEXT } from "../support/config-text.ts";
@@ -94,6 +95,19 @@ describe.concurrent("hometun", { timeout: 30_000 }, () => {
     const { status, stderr } = await hometun("status", "--socket", at("none.sock"));
     expect(status).toBe(3);
     expect(stderr).toMatch(/^hometun: no daemon is running: nobody answers at .*none\.sock\n/);
+  });
+
+  it("run touches no socket where another has the state directory", async () => {
+    const path = at("sockets/one.sock");
+    const file = at("second.toml");
+    const state = openStateDirectory(at("state"));
+    const lines = [`state-directory = "${at("state")}"`, `control-socket = "${path}"`];
+    writeFileSync(file, `${lines.join("\n")}\n${CLIENT_TEXT}`, { mode: 0o600 });
+    const { status, stderr } = await hometun("run", "-c", file);
+    state.close();
+    expect(status).toBe(1);
+    expect(stderr).toMatch(/^hometun: cannot use the state directory .*another instance/);
+    expect(existsSync(dirname(path))).toBe(false);
   });
 
   it("doctor says of each thing whether it works, and its exit status whether all do", async () => {
