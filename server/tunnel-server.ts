@@ -619,8 +619,8 @@ export class TunnelServer implements MeteredServer {
     home.narrowedAt = pathMtu < USUAL_PATH_MTU ? this.#parts.clock.now() : undefined;
     if (mtu === home.spec.mtu || this.#homes.get(tunnel) !== home) return;
     const previous = home.spec.mtu;
-    home.spec = { ...home.spec, mtu };
     await this.#parts.dataPlane.setMtu(tunnel, mtu);
+    home.spec = { ...home.spec, mtu };
     this.#parts.log.info({ home: tunnel, previous, current: mtu, pathMtu }, "tunnel MTU changed");
   }
 

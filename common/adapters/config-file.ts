@@ -36,6 +36,7 @@ const REFUSALS: Readonly<Record<string, string>> = {
 const OWNER_ONLY = 0o600;
 const WRITE_REFUSALS: Readonly<Record<string, string>> = {
   EEXIST: "exists already, and is not overwritten",
+  EISDIR: "expected a file, this is a directory",
   ENOENT: "its directory does not exist",
   ENOTDIR: "its directory is a file",
   EACCES: "no permission to write there",
@@ -111,9 +112,7 @@ export function writeNewFiles(files: readonly NewFile[]): void {
       }
     } catch (error) {
       for (const each of made) unlinkSync(each);
-      const code = codeOf(error);
-      if (code === undefined) throw error;
-      throw new ConfigError(WRITE_REFUSALS[code] ?? `cannot be written: ${code}`, { file });
+      throw unwritable(file, error);
     }
   }
 }
@@ -135,7 +134,12 @@ export function replaceFiles(files: readonly NewFile[]): void {
     const successor = `${file}.new`;
     rmSync(successor, { force: true }); // a crash may have left one
     writeNewFiles([{ file: successor, text }]);
-    renameSync(successor, file);
+    try {
+      renameSync(successor, file);
+    } catch (error) {
+      rmSync(successor, { force: true });
+      throw unwritable(file, error);
+    }
   }
 }
 
@@ -163,6 +167,12 @@ function unreadable(file: string, error: unknown): ConfigError {
   const code = codeOf(error);
   if (code === undefined) throw error;
   return new ConfigError(REFUSALS[code] ?? `cannot be read: ${code}`, { file });
+}
+
+function unwritable(file: string, error: unknown): ConfigError {
+  const code = codeOf(error);
+  if (code === undefined) throw error;
+  return new ConfigError(WRITE_REFUSALS[code] ?? `cannot be written: ${code}`, { file });
 }
 
 function codeOf(error: unknown): string | undefined {

@@ -103,6 +103,8 @@ const HELD_INTERVAL = 500;
 const HELD_A_ROUND = 500;
 /** Links are looked at so long after something happened to one, milliseconds. */
 const LINKS_SETTLE = 100;
+/** From one try to make a lost interface anew to the next. */
+const REBUILD_MS = 1_000;
 /**
  * A tunnel that was sending when its daemon died goes on sending to the same place so long, while the next daemon asks
  * whether the home is still there; milliseconds. Without it a restart would interrupt what nothing else interrupts.
@@ -169,6 +171,8 @@ class KernelTunnel {
   spec: TunnelSpec;
   attachment: Attachment;
   interfaceIndex = 0;
+  /** Its interface was lost, and could not be made anew. */
+  lacksLink = false;
   /** Of keys that are negotiated; absent: the configuration gives them. */
   readonly associations: KernelAssociations | undefined;
   /** Of keys whose numbers outlive the machine's; a single-use key that was adopted has none. */
@@ -1074,27 +1078,40 @@ export class KernelDataPlane implements DataPlane, KeyedDataPlane {
     await this.#options.links.remove(unwanted.map(({ name }) => name));
   }
 
-  #lookAtLinks(): void {
+  #lookAtLinks(delay = LINKS_SETTLE): void {
     if (this.#closed || this.#linksTimer !== undefined) return;
     this.#linksTimer = setTimeout(() => {
       this.#linksTimer = undefined;
       if (this.#applying) return this.#lookAtLinks();
       this.#rebuildLinks().catch((error: Error) => this.#tell({ kind: "failed", error }));
-    }, LINKS_SETTLE).unref();
+    }, delay).unref();
   }
 
-  /** Somebody may have deleted interfaces. States and policies stand on: nothing was sent in clear meanwhile. */
+  /**
+   * Somebody may have deleted interfaces. States and policies stand on: nothing was sent in clear meanwhile. Where one
+   * cannot be made, as when another has its name, it is tried again each second.
+   */
   async #rebuildLinks(): Promise<void> {
     const links = await this.#presentLinks();
+    let isLacking = false;
     for (const [name, tunnel] of this.#tunnels) {
-      const { spec } = tunnel;
-      if (links.has(spec.interfaceName) || this.#applying || this.#closed) continue;
-      const failures = await this.#makeLinks([tunnel]);
+      const stands = links.has(tunnel.spec.interfaceName);
+      if ((stands && !tunnel.lacksLink) || this.#applying || this.#closed) continue;
+      const failures = stands ? new Map() : await this.#makeLinks([tunnel]);
       const configured = failures.size > 0 ? failures : await this.#configureLinks([tunnel]);
       const error = configured.get(tunnel);
-      if (error === undefined) this.#tell({ kind: "rebuilt", tunnel: name });
-      else throw error;
+      if (error === undefined) {
+        tunnel.lacksLink = false;
+        this.#tell({ kind: "rebuilt", tunnel: name });
+        continue;
+      }
+      // As in `apply`: where it is the only one, nothing is left to go on with.
+      if (this.#tunnels.size === 1) throw error;
+      if (!tunnel.lacksLink) this.#tell({ kind: "trouble", tunnel: name, error });
+      tunnel.lacksLink = true;
+      isLacking = true;
     }
+    if (isLacking) this.#lookAtLinks(REBUILD_MS);
   }
 
   /** A portion a turn of the event loop. */

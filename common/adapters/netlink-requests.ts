@@ -24,6 +24,7 @@ const MOST_OCTETS = 32_768;
 const MOST_MESSAGES = 128;
 /** A dump during which something changed may have missed it. */
 const DUMP_ATTEMPTS = 4;
+const NO_DESCRIPTOR = -1;
 
 export interface NetlinkRequest {
   /** What is being done, for the error; lower case. */
@@ -34,7 +35,7 @@ export interface NetlinkRequest {
 }
 
 export class NetlinkRequests {
-  readonly #fd: number;
+  #fd: number;
   readonly #hints: Readonly<Record<string, string>>;
   readonly #answer = new Slab(ANSWER);
   readonly #question = new Slab(2 * MOST_OCTETS);
@@ -97,6 +98,8 @@ export class NetlinkRequests {
 
   close(): void {
     libcCalls.close(this.#fd);
+    // Whoever asks late must not reach somebody else's.
+    this.#fd = NO_DESCRIPTOR;
   }
 
   #dumpOnce(request: NetlinkRequest, keep: (payload: Uint8Array) => boolean) {

@@ -85,6 +85,8 @@ const HEARD_SPACING = 1_000;
 const SOURCE_SPACING = 1_000;
 /** Interfaces made in one turn of the event loop when many tunnels are. */
 const INTERFACES_A_TURN = 64;
+/** From one try to make a lost interface anew to the next. */
+const REBUILD_MS = 1_000;
 /** Sequence numbers left when more are asked for. */
 const EXTEND_BELOW = 1 << 17;
 
@@ -124,12 +126,6 @@ interface OpenedKeys {
   readonly keys: SaKeys;
   readonly sequences: TunnelSequences;
   readonly softLimit: SoftLimit | undefined;
-}
-
-/** A tunnel that is to stand, and its keys if the configuration gives them. */
-interface WantedTunnel {
-  readonly spec: TunnelSpec;
-  readonly given: OpenedKeys | undefined;
 }
 
 interface TunnelFailure {
@@ -203,10 +199,7 @@ export class UserspaceDataPlane implements DataPlane, KeyedDataPlane {
     const lacking = routes.length > 0 ? await this.#options.guard.apply(routes) : undefined;
     await this.#remove(plan.remove);
     if (routes.length === 0) await this.#options.guard.apply(routes);
-    const opened = trusted.map((spec) => ({ spec, given: this.#openGivenKeys(spec) }));
-    // Reservations are durable before the first packet can use them.
-    if (opened.length > 0) this.#options.sequences.sync();
-    failures.push(...(await this.#add(opened)));
+    failures.push(...(await this.#add(trusted)));
     for (const spec of plan.change) {
       await this.#change(spec).catch((error: unknown) => {
         if (!(error instanceof SystemError)) throw error;
@@ -370,10 +363,11 @@ export class UserspaceDataPlane implements DataPlane, KeyedDataPlane {
   }
 
   /** Interfaces are configured all at once, which takes much less time. Returns the tunnels that cannot stand. */
-  async #add(wanted: readonly WantedTunnel[]): Promise<TunnelFailure[]> {
+  async #add(wanted: readonly TunnelSpec[]): Promise<TunnelFailure[]> {
     const { opened, failures } = await this.#openInterfaces(wanted);
     const outcomes = await this.#configure(opened.map(({ spec }) => spec));
-    for (const [index, { spec, given, tun }] of opened.entries()) {
+    const ready = [];
+    for (const [index, { spec, tun }] of opened.entries()) {
       const outcome = outcomes[index];
       if (outcome?.kind !== "ready") {
         removeTun(tun);
@@ -381,10 +375,17 @@ export class UserspaceDataPlane implements DataPlane, KeyedDataPlane {
         failures.push({ spec, error });
         continue;
       }
+      const { interfaceIndex } = outcome;
+      // Keys that are used once are used up from here on.
+      ready.push({ spec, tun, interfaceIndex, given: this.#openGivenKeys(spec) });
+    }
+    // Reservations are durable before the first packet can use them.
+    if (ready.length > 0) this.#options.sequences.sync();
+    for (const { spec, tun, interfaceIndex, given } of ready) {
       const tunnel = new UserspaceTunnel({
         spec,
         tun,
-        interfaceIndex: outcome.interfaceIndex,
+        interfaceIndex,
         selectors: new TunnelSelectors(spec),
         police: new AdvertisementPolice(this.#options.advertisements),
       });
@@ -395,15 +396,14 @@ export class UserspaceDataPlane implements DataPlane, KeyedDataPlane {
     return failures;
   }
 
-  async #openInterfaces(wanted: readonly WantedTunnel[]) {
-    const opened: (WantedTunnel & { readonly tun: number })[] = [];
+  async #openInterfaces(wanted: readonly TunnelSpec[]) {
+    const opened: { readonly spec: TunnelSpec; readonly tun: number }[] = [];
     const failures: TunnelFailure[] = [];
-    for (const [index, tunnel] of wanted.entries()) {
+    for (const [index, spec] of wanted.entries()) {
       if (index % INTERFACES_A_TURN === INTERFACES_A_TURN - 1) await nextTurn();
-      const { spec } = tunnel;
       try {
         this.#carrier(spec.encapsulation);
-        opened.push({ ...tunnel, tun: openTun(spec.interfaceName) });
+        opened.push({ spec, tun: openTun(spec.interfaceName) });
       } catch (error) {
         if (!(error instanceof SystemError)) throw error;
         failures.push({ spec, error });
@@ -457,10 +457,14 @@ export class UserspaceDataPlane implements DataPlane, KeyedDataPlane {
     );
   }
 
-  /** Somebody deleted the interface. SAs, numbers and the remote stay as they are. */
-  async #rebuild(tunnel: UserspaceTunnel): Promise<void> {
+  /**
+   * Somebody deleted the interface. SAs, numbers and the remote stay as they are. Where it cannot be made, as when another
+   * has its name, it is tried again each second.
+   */
+  async #rebuild(tunnel: UserspaceTunnel, isTold = false): Promise<void> {
     const { spec } = tunnel;
     tunnel.readiness?.close();
+    tunnel.readiness = undefined;
     closeTun(tunnel.tun);
     tunnel.tun = NO_DESCRIPTOR;
     try {
@@ -472,12 +476,15 @@ export class UserspaceDataPlane implements DataPlane, KeyedDataPlane {
       this.#listen(tunnel);
       this.#tell({ kind: "rebuilt", tunnel: spec.name });
     } catch (cause) {
+      if (this.#tunnels.get(spec.name) !== tunnel) return;
       const error = cause as Error;
       // As in `apply`: where it is the only one, nothing is left to go on with.
-      const others = this.#tunnels.size > 1;
-      this.#tell(
-        others ? { kind: "trouble", tunnel: spec.name, error } : { kind: "failed", error },
-      );
+      if (this.#tunnels.size <= 1) {
+        this.#tell({ kind: "failed", error });
+        return;
+      }
+      if (!isTold) this.#tell({ kind: "trouble", tunnel: spec.name, error });
+      tunnel.rebuilding = setTimeout(() => void this.#rebuild(tunnel, true), REBUILD_MS);
     }
   }
 
@@ -506,6 +513,7 @@ export class UserspaceDataPlane implements DataPlane, KeyedDataPlane {
     const { spec } = tunnel;
     this.#tunnels.delete(spec.name);
     tunnel.readiness?.close();
+    clearTimeout(tunnel.rebuilding);
     for (const [spi, association] of tunnel.associations) {
       this.#carriers.get(association.encapsulation)?.bySpi.delete(spi);
       tunnel.drop(association);

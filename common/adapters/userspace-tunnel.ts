@@ -68,6 +68,8 @@ export class UserspaceTunnel {
   selectors: TunnelSelectors;
   readonly police: AdvertisementPolice;
   readiness: Readiness | undefined;
+  /** Its interface could not be made anew, and will be tried again. */
+  rebuilding: NodeJS.Timeout | undefined;
 
   /** Where ESP goes; address 0 while that is not known. */
   readonly destination: Destination = { familyAndPort: 0, address: 0 };

@@ -154,6 +154,21 @@ describe.skipIf(!canUseXfrmInterfaces() || !daemonsAreBuilt())("tunnels in the k
     expect(await states(server)).toBe(before);
   });
 
+  it("have it again when another had taken its name, and the server serves on meanwhile", async () => {
+    const daemon = lab.server.running;
+    daemon.kill("SIGSTOP");
+    try {
+      await server.run("ip link del ht-alice; ip link add ht-alice type veth peer name other");
+    } finally {
+      daemon.kill("SIGCONT");
+    }
+    await daemon.errorLine((line) => line.includes("tunnel in trouble"), PATIENCE_MS);
+    await carol.isReachedFrom();
+    await server.run("ip link del ht-alice");
+    await eventually(() => server.run("ip link show ht-alice").catch(() => undefined));
+    await alice.isReachedFrom();
+  });
+
   it("have it again when the kernel's word of its end was lost among too many others", async () => {
     const daemon = lab.server.running;
     const batch = join(lab.directory, "changes");

@@ -97,6 +97,39 @@ describe.skipIf(skipped)("a server", () => {
     server.running.kill("SIGHUP");
     await lab.confirmed(alice, alice.ipv4(7));
   });
+
+  it("that could not make a home's interface has not used up its single-use keys", async () => {
+    await build([{ name: "alice", suite: "aes-gcm-256" }, { name: "bob" }]);
+    const { server, serverNamespace } = lab;
+    await serverNamespace.run("ip link add ht-alice type veth peer name other");
+    await server.start();
+    expect((await server.status()).homes.map(({ name }) => name)).toContain("alice");
+    const alice = lab.home("alice");
+    await alice.client.start();
+    await serverNamespace.run("ip link del ht-alice");
+    server.running.kill("SIGHUP");
+    await isSaid("configuration reloaded");
+    await lab.confirmed(alice, alice.ipv4(7));
+  });
+
+  it("whose interface was deleted and its name taken makes it anew when that is free", async () => {
+    await build([{ name: "alice" }, { name: "bob" }]);
+    const { server, serverNamespace } = lab;
+    const alice = lab.home("alice");
+    await server.start();
+    await alice.client.start();
+    await lab.confirmed(alice, alice.ipv4(7));
+    // The server finds out when it is too late.
+    server.running.kill("SIGSTOP");
+    await serverNamespace.run(
+      "ip link del ht-alice; ip link add ht-alice type veth peer name other",
+    );
+    server.running.kill("SIGCONT");
+    await isSaid("tunnel in trouble");
+    await serverNamespace.run("ip link del ht-alice");
+    await eventually(async () => ((await countOf(LINKS)) === 2 ? true : undefined), PATIENCE_MS);
+    await alice.reachesFar();
+  });
 });
 
 function homeText(number: number): string {

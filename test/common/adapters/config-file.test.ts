@@ -3,6 +3,7 @@ import {
   chownSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   rmSync,
   statSync,
@@ -14,6 +15,7 @@ import { afterEach, beforeEach, describe, expect, it, test, vi } from "vitest";
 import {
   readConfigDirectory,
   readConfigFile,
+  replaceFiles,
   writeNewFiles,
 } from "../../../common/adapters/config-file.ts";
 import { ConfigError } from "../../../common/errors.ts";
@@ -109,5 +111,12 @@ describe("new files", () => {
     expect(() => writeNewFiles(files)).toThrow(expected);
     expect(readFileSync(at("b"), "utf8")).toBe("precious");
     expect(statSync(at("a"), { throwIfNoEntry: false })).toBeUndefined();
+  });
+
+  it("never take a directory's place", () => {
+    mkdirSync(at("a"));
+    const expected = new ConfigError("expected a file, this is a directory", { file: at("a") });
+    expect(() => replaceFiles([{ file: at("a"), text: "new" }])).toThrow(expected);
+    expect(readdirSync(directory)).toEqual(["a"]);
   });
 });
