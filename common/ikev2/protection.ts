@@ -8,7 +8,6 @@ import {
   createCipheriv,
   createDecipheriv,
   createHmac,
-  createSecretKey,
   timingSafeEqual,
 } from "node:crypto";
 import { ByteWriter } from "../bytes/writer.ts";
@@ -201,8 +200,7 @@ function gcmParameters(encryption: IkeEncryption, keys: DirectionKeys, iv: Uint8
   nonce.set(keys.encryption.subarray(keyLength));
   nonce.set(iv, saltLength);
   const algorithm = `aes-${keyLength * 8}-gcm` as CipherGCMTypes;
-  const key = createSecretKey(keys.encryption.subarray(0, keyLength));
-  return { algorithm, key, nonce };
+  return { algorithm, key: keys.encryption.subarray(0, keyLength), nonce };
 }
 
 function hmac(key: Uint8Array, ...data: readonly Uint8Array[]): Uint8Array {
