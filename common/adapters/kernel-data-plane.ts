@@ -1097,7 +1097,9 @@ export class KernelDataPlane implements DataPlane, KeyedDataPlane {
     for (const [name, tunnel] of this.#tunnels) {
       const stands = links.has(tunnel.spec.interfaceName);
       if ((stands && !tunnel.lacksLink) || this.#applying || this.#closed) continue;
-      const failures = stands ? new Map() : await this.#makeLinks([tunnel]);
+      const failures = stands
+        ? new Map<KernelTunnel, SystemError>()
+        : await this.#makeLinks([tunnel]);
       const configured = failures.size > 0 ? failures : await this.#configureLinks([tunnel]);
       const error = configured.get(tunnel);
       if (error === undefined) {

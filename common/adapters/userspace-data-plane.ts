@@ -502,7 +502,9 @@ export class UserspaceDataPlane implements DataPlane, KeyedDataPlane {
     const tunnels = names.map((name) => this.#tunnel(name));
     for (const tunnel of tunnels) this.#stop(tunnel);
     try {
-      await this.#options.links.remove(tunnels.map(({ spec }) => spec.interfaceName));
+      // Where ours was lost, one of that name is somebody else's.
+      const standing = tunnels.filter(({ tun }) => tun !== NO_DESCRIPTOR);
+      await this.#options.links.remove(standing.map(({ spec }) => spec.interfaceName));
     } finally {
       for (const { tun } of tunnels) closeTun(tun);
     }

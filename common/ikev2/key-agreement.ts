@@ -199,7 +199,8 @@ function concat(...parts: readonly ArrayLike<number>[]): Uint8Array {
 }
 
 function base64Url(octets: Uint8Array): string {
-  return Buffer.from(octets).toString("base64url");
+  // No copy: they may be secret, and small ones would be copied into memory that all Buffers share.
+  return Buffer.from(octets.buffer, octets.byteOffset, octets.length).toString("base64url");
 }
 
 function fromBase64Url(text: string): Uint8Array {
